@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The block device of User-mode Linux, ubd, for every kernel: disks on files, copied on write.
+
+use kernel::prelude::*;
+
+mod ubd {
+    pub(crate) mod cow {
+        pub(crate) mod bitmap;
+        pub(crate) mod header;
+        pub(crate) mod layout;
+    }
+    pub(crate) mod disk;
+    pub(crate) mod flush;
+    pub(crate) mod image;
+    pub(crate) mod io;
+    pub(crate) mod kernel {
+        pub(crate) mod blk_mq;
+        pub(crate) mod file;
+        pub(crate) mod gen_disk;
+        pub(crate) mod helpers;
+        pub(crate) mod iov_iter;
+        pub(crate) mod module;
+        pub(crate) mod params;
+        pub(crate) mod platform;
+        pub(crate) mod request;
+        pub(crate) mod thread;
+        pub(crate) mod workqueue;
+    }
+    pub(crate) mod open;
+    pub(crate) mod options;
+    pub(crate) mod params;
+    pub(crate) mod plan;
+    pub(crate) mod units;
+    pub(crate) mod worker;
+}
+
+module! {
+    type: RnullUbd,
+    name: "rnull_ubd",
+    authors: ["The rnull_ubd authors"],
+    description: "User-mode Linux's block device: disks on files, copied on write",
+    license: "GPL",
+    alias: ["block-major-98-*", "platform:uml-blkdev"],
+}
+
+#[pin_data]
+struct RnullUbd {
+    #[pin]
+    units: ubd::units::Units,
+}
+
+impl kernel::InPlaceModule for RnullUbd {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            units <- ubd::units::Units::new(),
+        })
+        .pin_chain(|module| ubd::params::apply(&module.units))
+    }
+}

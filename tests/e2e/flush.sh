@@ -1,0 +1,131 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What a crash may take and what not. dm-log-writes records all that reaches a
+# device below the driver's files, with every flush; the model then crashes the
+# device at every point of the record, loses what a disk may lose, and looks at
+# what is left: all that a completed flush covered is there, and a sector holds
+# what it held before or what was last written, never anything else.
+
+. "$(dirname "$0")/lib.sh"
+
+rounds=6
+choices=3
+[ -z "$debug" ] || rounds=4 choices=1
+
+# logged DEVICE: /dev/mapper/logged writes to DEVICE and records it.
+logged() {
+	rm -f log
+	truncate -s 512M log
+	log_loop=$(losetup --show -f log)
+	cp "$1" start
+	dmsetup create --noudevsync logged --table \
+		"0 $(blockdev --getsz "$1") log-writes $1 $log_loop"
+	dmsetup mknodes logged
+}
+
+unlogged() {
+	dmsetup remove --noudevsync logged
+	losetup -d "$log_loop"
+}
+
+# The file is the device itself: no file system adds flushes of its own.
+
+truncate -s 2M device
+device=$(losetup --show -f device)
+model pattern back $(((1 << 20) + 512)) back
+model pattern image $((2 << 20)) image
+
+# crash NAME COW|PLAIN FLAGS HOW [ROUNDS [AHEAD]]
+crash() {
+	local what=$1 kind=$2 flags=$3 how=$4 rounds=${5:-$rounds} ahead=${6:-1}
+	local first=image as=(--plain) output
+
+	if [ "$kind" = cow ]; then
+		dd if=/dev/zero of="$device" bs=1M status=none
+		model make-cow "$device" back --shape none
+		first=back as=()
+	else
+		dd if=image of="$device" bs=1M conv=fsync status=none
+	fi
+	logged "$device"
+	if ! load "ubd0$flags=/dev/mapper/logged" || [ ! -b /dev/ubda ]; then
+		not_ok "$what: attached" "$(dmesg | tail -n 5)"
+		! loaded || unload
+		unlogged
+		return
+	fi
+	if [ "$how" = unload ]; then
+		check "$what: written" model history /dev/ubda --rounds 1 --how nothing
+		dmsetup message logged 0 mark round--1
+		unload
+		dmsetup message logged 0 mark round-0
+	else
+		check "$what: written" model history /dev/ubda --rounds "$rounds" --how "$how" --mark logged
+		unload
+	fi
+	unlogged
+	if output=$(model crash-replay log start "$first" "${as[@]}" --rounds "$rounds" \
+		--choices "$choices" --ahead "$ahead" 2>&1); then
+		ok "$what: a crash at any point ($output)"
+	else
+		not_ok "$what: a crash at any point" "$output"
+	fi
+}
+
+crash "COW, direct writes and fsync" cow "" direct
+crash "COW, buffered writes and fsync" cow "" buffered
+crash "COW, each fsync during other writes" cow "" pipelined "" 2
+crash "COW, writes with RWF_DSYNC" cow "" dsync 2
+crash "COW, no fsync but flag s" cow s nothing 2
+crash "COW, no fsync but unloaded" cow "" unload 1
+crash "plain, direct writes and fsync" plain "" direct 3
+crash "plain, no fsync but flag s" plain s nothing 2
+crash "plain, no fsync but unloaded" plain "" unload 1
+losetup -d "$device"
+
+# Files on ext4.
+
+truncate -s 24M device
+mkfs.ext4 -q device
+device=$(losetup --show -f device)
+mkdir mnt crashed
+mount "$device" mnt
+cp back mnt/back
+umount mnt
+logged "$device"
+mount /dev/mapper/logged mnt
+load "ubd0=$work/mnt/cow:$work/mnt/back"
+# A new file must survive as such from the first flush on.
+dd if=/dev/zero of=/dev/ubda bs=512 count=0 conv=fsync status=none
+check "COW on ext4: written" model history /dev/ubda --rounds "$rounds" --how buffered --mark logged
+unload
+umount mnt
+unlogged
+losetup -d "$device"
+sum back >back.sum
+bad=
+points=0
+for point in 0.2 0.35 0.5 0.65 0.8 0.9 1; do
+	for luck in "" --lucky; do
+		# shellcheck disable=SC2086
+		round=$(model crash-state log start $point crashed.img $luck)
+		mount -o loop crashed.img crashed || { bad+="at $point: no mount"$'\n'; continue; }
+		[ "$(sum crashed/back)" = "$(cat back.sum)" ] || bad+="at $point: the backing file differs"$'\n'
+		model crash-check crashed/cow crashed/back "$round" --rounds "$rounds" >out ||
+			bad+="at $point $luck, after round $round: $(cat out)"$'\n'
+		umount crashed
+		points=$((points + 1))
+	done
+done
+is "COW on ext4: a crash at $points points" "$bad" ""
+
+# What was left is a disk that goes on.
+mount -o loop crashed.img crashed
+load "ubd0=$work/crashed/cow:$work/crashed/back"
+model merge crashed/cow want --backing crashed/back
+check "after the last crash: the COW file is attached and right" model cmp /dev/ubda want --direct
+unload
+umount crashed
+
+plan

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What every test here needs. To be sourced. Each test file is run as root in a
+# guest of scripts/vm (or, with `# where: host`, in the tool chain, from where
+# it starts its guests itself), and speaks TAP.
+
+set -u
+e2e=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(cd "$e2e/../.." && pwd)
+name=$(basename "$0" .sh)
+
+# TAP
+
+tests=0
+failures=0
+
+# ok NAME
+ok() {
+	tests=$((tests + 1))
+	echo "ok $tests - $1"
+}
+
+# not_ok NAME [DIAGNOSTICS]
+not_ok() {
+	tests=$((tests + 1))
+	failures=$((failures + 1))
+	echo "not ok $tests - $1"
+	[ -z "${2:-}" ] || printf '%s\n' "$2" | tail -n 30 | sed 's/^/# /'
+}
+
+# skip NAME REASON
+skip() {
+	tests=$((tests + 1))
+	echo "ok $tests - $1 # SKIP $2"
+}
+
+# note TEXT
+note() {
+	printf '%s\n' "$*" | sed 's/^/# /'
+}
+
+# check NAME COMMAND...: the command succeeds; its output is the diagnostics.
+check() {
+	local test_name=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		ok "$test_name"
+	else
+		not_ok "$test_name" "${output:-$* failed}"
+		false
+	fi
+}
+
+# refuse NAME COMMAND...: the command fails.
+refuse() {
+	local test_name=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		not_ok "$test_name" "${output:+$output$'\n'}$* succeeded"
+		false
+	else
+		ok "$test_name"
+	fi
+}
+
+# is NAME GOT WANT
+is() {
+	if [ "$2" = "$3" ]; then
+		ok "$1"
+	else
+		not_ok "$1" "got:  $2"$'\n'"want: $3"
+		false
+	fi
+}
+
+# plan: the last line of a test file.
+plan() {
+	echo "1..$tests"
+	[ "$failures" = 0 ]
+}
+
+# How much a guest can be asked: the debug kernel is slower by far.
+debug=
+[ "${VM_KERNEL:-release}" != debug ] || debug=1
+scale=${UBD_TEST_SCALE:-$([ -z "$debug" ] && echo 100 || echo 25)}
+
+# scaled N: N, or less of it where the kernel is slow.
+scaled() {
+	echo $((($1 * scale + 99) / 100))
+}
+
+model() {
+	python3 "$e2e/model.py" "$@"
+}
+
+sum() {
+	sha256sum <"$1"
+}
+
+# The driver
+
+# load PARAMETER...: with no udev in the guest, the nodes are there when
+# modprobe returns, or never will be.
+load() {
+	modprobe rnull_ubd "$@"
+}
+
+unload() {
+	modprobe -r rnull_ubd
+}
+
+# disk UNIT: the node of a unit.
+disk() {
+	local letters=abcdefghijklmnop
+	echo "/dev/ubd${letters:$1:1}"
+}
+
+loaded() {
+	[ -d /sys/module/rnull_ubd ]
+}
+
+# What the kernel said since the last mark.
+marks=0
+mark() {
+	# All of them: by default the kernel takes ten in five seconds.
+	[ $marks != 0 ] || echo on >/proc/sys/kernel/printk_devkmsg
+	marks=$((marks + 1))
+	echo "<6>$name: mark $marks" >/dev/kmsg
+}
+
+messages() {
+	dmesg --notime 2>/dev/null | awk -v m="$name: mark $marks" 'seen { print } index($0, m) { seen = 1 }'
+}
+
+# said WORD...: one message of the driver has all the words.
+said() {
+	messages | awk '
+		BEGIN { for (i = 1; i < ARGC; i++) word[i] = tolower(ARGV[i]); words = ARGC - 1; ARGC = 1 }
+		/^rnull_ubd: / {
+			line = tolower($0)
+			for (i = 1; i <= words && index(line, word[i]); i++);
+			if (i > words)
+				found = 1
+		}
+		END { exit !found }
+	' "$@"
+}
+
+# says NAME WORD...
+says() {
+	local test_name=$1
+	shift
+	if said "$@"; then
+		ok "$test_name"
+	else
+		not_ok "$test_name" "no message with: $*"$'\n'"$(messages)"
+		false
+	fi
+}
+
+# A folder for the test's files. In a guest it is gone with the guest; what is
+# left over is unloaded, so that the kernel's own checks (of memory, above all)
+# see the end of it. On the host, the same file can be both sides: `vm_self`
+# runs its function guest_NAME in a guest that shares the folder.
+if [ $# = 0 ] && grep -q '^# where: host' "$0"; then
+	work=$(mktemp -d "${RNULL_UBD_CACHE:-/tmp}/e2e-$name.XXXXXX")
+	cd "$work" || exit
+	trap 'rm -rf "$work"' EXIT
+
+	# vm OPTION... -- COMMAND...
+	vm() {
+		# shellcheck disable=SC2086
+		(cd "$top" && scripts/vm ${UBD_TEST_VM:-} "$@")
+	}
+
+	# vm_self NAME [OPTION...]
+	vm_self() {
+		local function=$1
+		shift
+		vm --share-rw "$work" "$@" -- bash "$e2e/$name.sh" guest "$work" "$function"
+	}
+else
+	work=${2:-/tmp/ubd-$name}
+	if [ ! -d "$work" ]; then
+		mkdir -p "$work"
+		mount -t tmpfs -o size=90% ubd-test "$work"
+	fi
+	cd "$work" || exit
+	leave() {
+		local code=$?
+		if loaded && ! unload 2>/dev/null; then
+			note "rnull_ubd could not be unloaded at the end"
+			code=1
+		fi
+		exit $code
+	}
+	trap leave EXIT
+fi

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver's pure modules, compiled from the very files that the kernel gets, with properties
+//! that must hold for every input.
+//!
+//! What is public here is for the fuzzers in `fuzz/`.
+
+// The list of modules is the kernel crate's; not all of what they offer is used here.
+#[allow(dead_code)]
+mod ubd {
+    pub(crate) mod cow {
+        pub(crate) mod bitmap;
+        pub(crate) mod header;
+        pub(crate) mod layout;
+    }
+    pub(crate) mod options;
+    pub(crate) mod plan;
+}
+
+mod check;
+#[cfg(test)]
+mod map_properties;
+#[cfg(test)]
+mod properties;
+
+pub use check::{header, options};

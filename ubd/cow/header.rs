@@ -1,0 +1,600 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The header at the start of a COW file: bytes to [`Header`] and back.
+//!
+//! | version | byte order | path | mtime | size | sector size | alignment | format | length |
+//! | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+//! | V1 | the writer's | 8 (256) | 264 | 268 | 276 | - | - | 280 |
+//! | V2 | big-endian | 8 (4096) | 4104 | 4108 | 4116 | - | - | 4120 |
+//! | V3 | big-endian | 32 (4096) | 8 | 12 | 20 | 24 | 28 | 4128 |
+//! | V3 broken | big-endian | 36 (4096) | 8 | 16 | 24 | 28 | 32 | 4136 |
+//!
+//! The broken V3 is what 64-bit UMLs wrote before December 2005, by a structure that was not
+//! packed. All are offsets in bytes; every field is 32 bits, but size, which is 64, and the path,
+//! whose length is in parentheses. A path ends with a zero byte.
+//!
+//! This file knows where the fields are. Whether their values make sense is the business of
+//! [`layout`](super::layout).
+
+use core::fmt;
+
+/// The length in bytes of the longest header. More than this need not be read.
+pub(crate) const LEN_MAX: usize = BROKEN.len;
+
+/// The length in bytes of the header that a new file gets.
+pub(crate) const V3_LEN: usize = V3.len;
+
+/// The first four bytes of every COW file, in its byte order.
+pub(crate) const MAGIC: u32 = 0x4f4f_4f4d;
+
+/// The newest version number there is.
+const NEWEST: u32 = 3;
+
+/// The only cow_format there is: a bitmap of sectors.
+const FORMAT_BITMAP: u32 = 0;
+
+/// The version of a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Version {
+    /// Version 1, in the byte order of the machine that wrote it.
+    V1 {
+        /// Whether that machine was a big-endian one.
+        big_endian: bool,
+    },
+    /// Version 2.
+    V2,
+    /// Version 3.
+    V3,
+    /// Version 3 with the fields where a 64-bit compiler put them.
+    V3Broken,
+}
+
+impl Version {
+    /// Where this version has its fields.
+    fn fields(self) -> &'static Fields {
+        match self {
+            Version::V1 { .. } => &V1,
+            Version::V2 => &V2,
+            Version::V3 => &V3,
+            Version::V3Broken => &BROKEN,
+        }
+    }
+
+    /// The number in the version field.
+    fn number(self) -> u32 {
+        match self {
+            Version::V1 { .. } => 1,
+            Version::V2 => 2,
+            Version::V3 | Version::V3Broken => 3,
+        }
+    }
+
+    /// Whether all numbers are big-endian.
+    fn big_endian(self) -> bool {
+        !matches!(self, Version::V1 { big_endian: false })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Version::V1 { big_endian: false } => "V1 (little-endian)",
+            Version::V1 { big_endian: true } => "V1 (big-endian)",
+            Version::V2 => "V2",
+            Version::V3 => "V3",
+            Version::V3Broken => "V3 (64-bit layout of before December 2005)",
+        })
+    }
+}
+
+/// The offsets of a version's fields, the space for its path and the whole length, in bytes.
+struct Fields {
+    path: usize,
+    path_space: usize,
+    mtime: usize,
+    size: usize,
+    sector_size: usize,
+    /// Of alignment and cow_format, which V1 and V2 do not have.
+    alignment_and_format: Option<(usize, usize)>,
+    len: usize,
+}
+
+const V1: Fields = Fields {
+    path: 8,
+    path_space: 256,
+    mtime: 264,
+    size: 268,
+    sector_size: 276,
+    alignment_and_format: None,
+    len: 280,
+};
+
+const V2: Fields = Fields {
+    path: 8,
+    path_space: 4096,
+    mtime: 4104,
+    size: 4108,
+    sector_size: 4116,
+    alignment_and_format: None,
+    len: 4120,
+};
+
+const V3: Fields = Fields {
+    path: 32,
+    path_space: 4096,
+    mtime: 8,
+    size: 12,
+    sector_size: 20,
+    alignment_and_format: Some((24, 28)),
+    len: 4128,
+};
+
+const BROKEN: Fields = Fields {
+    path: 36,
+    path_space: 4096,
+    mtime: 8,
+    size: 16,
+    sector_size: 24,
+    alignment_and_format: Some((28, 32)),
+    len: 4136,
+};
+
+/// A header's content, of any version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Header<'a> {
+    /// The version, which a file keeps for its life.
+    pub(crate) version: Version,
+    /// The backing file's modification time when the file was made: seconds since 1970, until 2106.
+    pub(crate) mtime: u32,
+    /// The disk's size in bytes: the backing file's when the file was made.
+    pub(crate) size: u64,
+    /// What one bit of the bitmap stands for, in bytes. Any value: not checked here.
+    pub(crate) sector_size: u32,
+    /// What bitmap and data are aligned to, in bytes. Any value: not checked here. V1 and V2 have
+    /// none: there it is the sector size, and ignored when written.
+    pub(crate) alignment: u32,
+    /// The backing file's path without the terminating zero.
+    pub(crate) backing_file: &'a [u8],
+}
+
+/// Why bytes are no usable header, or a header cannot be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Error {
+    /// The file ends within its header.
+    Short {
+        /// The header's version.
+        version: Version,
+        /// How many bytes there are.
+        len: usize,
+    },
+    /// The magic is right, the version is none that exists.
+    UnknownVersion(u32),
+    /// V3: the cow_format is none that exists.
+    UnknownFormat(u32),
+    /// The path has no terminating zero.
+    EndlessPath {
+        /// The header's version.
+        version: Version,
+    },
+    /// The path is empty.
+    EmptyPath,
+    /// To be written: the path has a zero byte in it.
+    ZeroInPath,
+    /// To be written: the path is longer than the version has space for.
+    PathTooLong {
+        /// The header's version.
+        version: Version,
+        /// The path's length in bytes, without the terminating zero.
+        len: usize,
+    },
+    /// To be written: the buffer is shorter than the header.
+    BufferTooShort {
+        /// The header's version.
+        version: Version,
+        /// The buffer's length in bytes.
+        len: usize,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Error::Short { version, len } => {
+                let need = version.fields().len;
+                write!(
+                    f,
+                    "short COW header: {len} of the {need} bytes of a {version}"
+                )
+            }
+            Error::UnknownVersion(version) => {
+                write!(f, "unknown COW version {version}: known are 1 to {NEWEST}")
+            }
+            Error::UnknownFormat(format) => write!(
+                f,
+                "unknown cow_format {format} in the COW header: known is only {FORMAT_BITMAP}"
+            ),
+            Error::EndlessPath { version } => {
+                let space = version.fields().path_space;
+                write!(
+                    f,
+                    "no zero byte ends the backing file's path in the {space} bytes that \
+                     the COW header ({version}) has for it"
+                )
+            }
+            Error::EmptyPath => f.write_str("empty path of the backing file in the COW header"),
+            Error::ZeroInPath => f.write_str("zero byte in the path of the backing file"),
+            Error::PathTooLong { version, len } => {
+                let max = version.fields().path_space - 1;
+                write!(
+                    f,
+                    "path of the backing file too long for a COW header ({version}): \
+                     {len} bytes, the limit is {max}"
+                )
+            }
+            Error::BufferTooShort { version, len } => {
+                let need = version.fields().len;
+                write!(
+                    f,
+                    "buffer of {len} bytes for the {need} bytes of a COW header ({version})"
+                )
+            }
+        }
+    }
+}
+
+// The kernel's printing macros take a trait of the kernel crate's own.
+#[cfg(CONFIG_RUST)]
+mod kernel_display {
+    use super::{Error, Version};
+    use core::fmt;
+
+    impl kernel::fmt::Display for Error {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Display::fmt(self, f)
+        }
+    }
+
+    impl kernel::fmt::Display for Version {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Display::fmt(self, f)
+        }
+    }
+}
+
+/// Parses the header that `bytes`, the first [`LEN_MAX`] bytes of a file or all of a shorter one,
+/// begin with. `Ok(None)` if this is no COW file: no magic, or fewer bytes than magic and version.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Header<'_>>, Error> {
+    let (Some(magic), Some(number)) = (bytes.first_chunk(), chunk(bytes, 4)) else {
+        return Ok(None);
+    };
+    let version = if u32::from_be_bytes(*magic) == MAGIC {
+        match u32::from_be_bytes(number) {
+            1 => Version::V1 { big_endian: true },
+            2 => Version::V2,
+            // The broken V3 has its cow_format, which is 0, where a V3 has the start of its path.
+            // A file too short to tell is too short for either.
+            3 if chunk(bytes, V3.path) == Some([0; 4]) => Version::V3Broken,
+            3 => Version::V3,
+            other => return Err(Error::UnknownVersion(other)),
+        }
+    } else if u32::from_le_bytes(*magic) == MAGIC {
+        match u32::from_le_bytes(number) {
+            1 => Version::V1 { big_endian: false },
+            other => return Err(Error::UnknownVersion(other)),
+        }
+    } else {
+        return Ok(None);
+    };
+    fields(version, bytes)
+        .ok_or(Error::Short {
+            version,
+            len: bytes.len(),
+        })?
+        .map(Some)
+}
+
+/// Parses the fields of a `version` header. `None` if there are not enough bytes.
+fn fields(version: Version, bytes: &[u8]) -> Option<Result<Header<'_>, Error>> {
+    let fields = version.fields();
+    let bytes = bytes.get(..fields.len)?;
+    let read_u32 = |at| {
+        let bytes = chunk(bytes, at)?;
+        Some(if version.big_endian() {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        })
+    };
+    let size = chunk(bytes, fields.size)?;
+    let size = if version.big_endian() {
+        u64::from_be_bytes(size)
+    } else {
+        u64::from_le_bytes(size)
+    };
+    let mtime = read_u32(fields.mtime)?;
+    let sector_size = read_u32(fields.sector_size)?;
+    let (alignment, format) = match fields.alignment_and_format {
+        Some((alignment, format)) => (read_u32(alignment)?, read_u32(format)?),
+        None => (sector_size, FORMAT_BITMAP),
+    };
+    let path = bytes.get(fields.path..)?.get(..fields.path_space)?;
+
+    if format != FORMAT_BITMAP {
+        return Some(Err(Error::UnknownFormat(format)));
+    }
+    let Some(end) = path.iter().position(|&c| c == 0) else {
+        return Some(Err(Error::EndlessPath { version }));
+    };
+    let backing_file = path.get(..end)?;
+    if backing_file.is_empty() {
+        return Some(Err(Error::EmptyPath));
+    }
+    Some(Ok(Header {
+        version,
+        mtime,
+        size,
+        sector_size,
+        alignment,
+        backing_file,
+    }))
+}
+
+/// The `N` bytes from offset `at`.
+fn chunk<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+/// Writes `value` at offset `at`. What does not fit is left out: the caller has checked the length.
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(to) = bytes.get_mut(at..).and_then(|b| b.get_mut(..value.len())) {
+        to.copy_from_slice(value);
+    }
+}
+
+impl Header<'_> {
+    /// The length in bytes of a header of this version. In V1 and V2 the bitmap follows at once.
+    #[allow(clippy::len_without_is_empty)]
+    pub(crate) fn len(&self) -> usize {
+        self.version.fields().len
+    }
+
+    /// Writes the whole header to the start of `buf`, in the layout of its version and with zeros
+    /// after the path, and returns its length in bytes. Nothing is written when it fails.
+    ///
+    /// [`parse`] gives back what was written, except that V1 and V2 have no place for an alignment.
+    pub(crate) fn write(&self, buf: &mut [u8]) -> Result<usize, Error> {
+        let version = self.version;
+        let fields = version.fields();
+        let path = self.backing_file;
+        if path.is_empty() {
+            return Err(Error::EmptyPath);
+        }
+        if path.contains(&0) {
+            return Err(Error::ZeroInPath);
+        }
+        if path.len() >= fields.path_space {
+            return Err(Error::PathTooLong {
+                version,
+                len: path.len(),
+            });
+        }
+        let len = buf.len();
+        let Some(buf) = buf.get_mut(..fields.len) else {
+            return Err(Error::BufferTooShort { version, len });
+        };
+
+        buf.fill(0);
+        put(buf, fields.path, path);
+        let size = if version.big_endian() {
+            self.size.to_be_bytes()
+        } else {
+            self.size.to_le_bytes()
+        };
+        put(buf, fields.size, &size);
+        let mut put_u32 = |at, value: u32| {
+            let bytes = if version.big_endian() {
+                value.to_be_bytes()
+            } else {
+                value.to_le_bytes()
+            };
+            put(buf, at, &bytes);
+        };
+        put_u32(0, MAGIC);
+        put_u32(4, version.number());
+        put_u32(fields.mtime, self.mtime);
+        put_u32(fields.sector_size, self.sector_size);
+        if let Some((alignment, format)) = fields.alignment_and_format {
+            put_u32(alignment, self.alignment);
+            put_u32(format, FORMAT_BITMAP);
+        }
+        Ok(fields.len)
+    }
+}
+
+#[cfg(any(test, CONFIG_BLK_DEV_RUST_UBD_KUNIT_TEST))]
+#[cfg_attr(not(test), ::kernel::macros::kunit_tests(rnull_ubd_header))]
+mod tests {
+    use super::*;
+
+    /// What all the headers here say; the alignment only where there is one.
+    const SECTOR_SIZE: u32 = 512;
+    const ALIGNMENT: u32 = 4096;
+    const VERSIONS: [Version; 5] = [
+        Version::V1 { big_endian: false },
+        Version::V1 { big_endian: true },
+        Version::V2,
+        Version::V3,
+        Version::V3Broken,
+    ];
+
+    fn header(version: Version) -> Header<'static> {
+        Header {
+            version,
+            mtime: 0x8234_5678,
+            size: 0x0000_0102_0304_0600,
+            sector_size: SECTOR_SIZE,
+            alignment: match version {
+                Version::V1 { .. } | Version::V2 => SECTOR_SIZE,
+                Version::V3 | Version::V3Broken => ALIGNMENT,
+            },
+            backing_file: b"/gold",
+        }
+    }
+
+    /// The bytes of [`header`] at their offsets, as the format's description has them. All else
+    /// is zeros.
+    fn literal(version: Version) -> &'static [(usize, &'static [u8])] {
+        match version {
+            Version::V1 { big_endian: false } => &[
+                (0, b"MOOO\x01\0\0\0/gold"),
+                (264, b"\x78\x56\x34\x82"),
+                (268, b"\x00\x06\x04\x03\x02\x01\0\0"),
+                (276, b"\x00\x02\0\0"),
+            ],
+            Version::V1 { big_endian: true } => &[
+                (0, b"OOOM\0\0\0\x01/gold"),
+                (264, b"\x82\x34\x56\x78"),
+                (268, b"\0\0\x01\x02\x03\x04\x06\x00"),
+                (276, b"\0\0\x02\x00"),
+            ],
+            Version::V2 => &[
+                (0, b"OOOM\0\0\0\x02/gold"),
+                (4104, b"\x82\x34\x56\x78"),
+                (4108, b"\0\0\x01\x02\x03\x04\x06\x00"),
+                (4116, b"\0\0\x02\x00"),
+            ],
+            Version::V3 => &[
+                (0, b"OOOM\0\0\0\x03\x82\x34\x56\x78"),
+                (12, b"\0\0\x01\x02\x03\x04\x06\x00"),
+                (20, b"\0\0\x02\x00\0\0\x10\x00\0\0\0\0/gold"),
+            ],
+            Version::V3Broken => &[
+                (0, b"OOOM\0\0\0\x03\x82\x34\x56\x78\0\0\0\0"),
+                (16, b"\0\0\x01\x02\x03\x04\x06\x00"),
+                (24, b"\0\0\x02\x00\0\0\x10\x00\0\0\0\0/gold"),
+            ],
+        }
+    }
+
+    /// Fills `buf` with the literal bytes of a header and returns their number.
+    fn fill(buf: &mut [u8; LEN_MAX], version: Version) -> usize {
+        buf.fill(0);
+        for (at, bytes) in literal(version) {
+            put(buf, *at, bytes);
+        }
+        header(version).len()
+    }
+
+    #[test]
+    fn every_version_parses() {
+        let mut buf = [0; LEN_MAX];
+        for (version, len) in VERSIONS.into_iter().zip([280, 280, 4120, 4128, 4136]) {
+            assert_eq!(fill(&mut buf, version), len);
+            assert_eq!(parse(&buf), Ok(Some(header(version))));
+            assert_eq!(parse(&buf[..len]), Ok(Some(header(version))));
+            let short = Err(Error::Short {
+                version,
+                len: len - 1,
+            });
+            assert_eq!(parse(&buf[..len - 1]), short);
+        }
+    }
+
+    #[test]
+    fn every_version_is_written() {
+        let mut buf = [0; LEN_MAX];
+        for version in VERSIONS {
+            // What was there before must not show through.
+            buf.fill(0xff);
+            let len = header(version).len();
+            assert_eq!(header(version).write(&mut buf), Ok(len));
+            assert!(buf[len..].iter().all(|&c| c == 0xff));
+            for (at, bytes) in literal(version) {
+                assert_eq!(buf.get(*at..at + bytes.len()), Some(*bytes));
+                buf[*at..at + bytes.len()].fill(0);
+            }
+            assert!(buf[..len].iter().all(|&c| c == 0));
+        }
+    }
+
+    #[test]
+    fn other_files_are_no_cow_files() {
+        let mut buf = [0; LEN_MAX];
+        assert_eq!(parse(&buf), Ok(None));
+        assert_eq!(parse(b""), Ok(None));
+        assert_eq!(parse(b"OOOM\0\0\0"), Ok(None));
+        fill(&mut buf, Version::V3);
+        buf[3] = b'N';
+        assert_eq!(parse(&buf), Ok(None));
+    }
+
+    #[test]
+    fn bad_headers_are_refused() {
+        let mut buf = [0; LEN_MAX];
+
+        assert_eq!(parse(b"OOOM\0\0\0\0"), Err(Error::UnknownVersion(0)));
+        assert_eq!(parse(b"OOOM\0\0\0\x04"), Err(Error::UnknownVersion(4)));
+        assert_eq!(parse(b"MOOO\0\0\0\0"), Err(Error::UnknownVersion(0)));
+        assert_eq!(parse(b"MOOO\x03\0\0\0"), Err(Error::UnknownVersion(3)));
+        assert_eq!(
+            parse(b"OOOM\x01\0\0\0"),
+            Err(Error::UnknownVersion(0x0100_0000))
+        );
+
+        fill(&mut buf, Version::V3);
+        buf[31] = 1;
+        assert_eq!(parse(&buf), Err(Error::UnknownFormat(1)));
+
+        // An empty path makes a V3 look like a broken one, whose path is empty as well.
+        for version in VERSIONS {
+            fill(&mut buf, version);
+            let path = version.fields().path;
+            buf[path..path + 5].fill(0);
+            assert_eq!(parse(&buf), Err(Error::EmptyPath));
+        }
+
+        for version in VERSIONS {
+            fill(&mut buf, version);
+            let Fields {
+                path, path_space, ..
+            } = *version.fields();
+            buf[path..path + path_space - 1].fill(b'x');
+            assert!(parse(&buf).is_ok_and(|h| h.is_some()));
+            buf[path + path_space - 1] = b'x';
+            assert_eq!(parse(&buf), Err(Error::EndlessPath { version }));
+        }
+    }
+
+    #[test]
+    fn bad_values_are_not_written() {
+        let mut buf = [0; LEN_MAX];
+        static PATH: [u8; 4096] = [b'x'; 4096];
+
+        for version in VERSIONS {
+            let mut header = header(version);
+            let max = version.fields().path_space - 1;
+            header.backing_file = &PATH[..max];
+            assert!(header.write(&mut buf).is_ok());
+            assert_eq!(parse(&buf), Ok(Some(header)));
+
+            buf.fill(0);
+            header.backing_file = &PATH[..max + 1];
+            let error = Err(Error::PathTooLong {
+                version,
+                len: max + 1,
+            });
+            assert_eq!(header.write(&mut buf), error);
+            header.backing_file = b"";
+            assert_eq!(header.write(&mut buf), Err(Error::EmptyPath));
+            header.backing_file = b"/a\0b";
+            assert_eq!(header.write(&mut buf), Err(Error::ZeroInPath));
+            header.backing_file = b"/a";
+            let len = header.len() - 1;
+            assert_eq!(
+                header.write(&mut buf[..len]),
+                Err(Error::BufferTooShort { version, len })
+            );
+            assert!(buf.iter().all(|&c| c == 0));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The disk of a unit: what the block layer sees.
+
+use crate::ubd::{
+    image::{Image, Wait},
+    io,
+    kernel::blk_mq::{Operation, Operations, Request},
+    kernel::gen_disk::{Config, GenDisk, Limits},
+    kernel::platform::Device,
+    kernel::thread::Thread,
+    options::{letter, Options},
+    worker::{Flusher, Shared, Worker},
+};
+use kernel::{block::SECTOR_SIZE, fmt, page::PAGE_SIZE, prelude::*, str::CString, sync::Arc};
+
+/// The name of the driver and of its devices, as in UML.
+pub(crate) const DRIVER_NAME: &CStr = c"uml-blkdev";
+
+/// The major number of all ubds, as in UML.
+pub(crate) const MAJOR: u32 = 98;
+
+/// Minor numbers of a unit: the disk and 15 partitions.
+const MINORS: u32 = 16;
+
+/// Requests that a hardware queue holds at a time.
+const QUEUE_DEPTH: u32 = 128;
+
+/// The longest request, in bytes.
+const MAX_REQUEST: u32 = 4 << 20;
+
+/// The operations of a ubd.
+pub(crate) struct Ubd;
+
+impl Operations for Ubd {
+    type Data = Shared;
+
+    fn queue_rq(shared: &Shared, queue: usize, rq: Request<Self>, last: bool) {
+        match rq.operation() {
+            Operation::Read => match io::read(&shared.image, &rq, Wait::Never) {
+                Err(e) if e == EAGAIN => shared.add_cold(rq),
+                result => rq.end(result),
+            },
+            Operation::Flush => shared.add_flush(rq),
+            // The submitter may hold a journal handle of the file system above, under which
+            // nothing must be written to the one below.
+            _ => shared.add(queue, rq),
+        }
+        if last {
+            shared.wake_up(queue);
+        }
+    }
+
+    fn commit_rqs(shared: &Shared, queue: usize) {
+        shared.wake_up(queue);
+    }
+
+    fn work(shared: &Shared, rq: Request<Self>) {
+        shared.do_cold(rq);
+    }
+
+    fn geometry(shared: &Shared) -> (u8, u8, u16) {
+        let cylinders = shared.image.size() / (128 * 32 * SECTOR_SIZE as u64);
+        (128, 32, cylinders as u16)
+    }
+}
+
+/// The disk of a unit, in use by whoever opens it. Dropping it waits for its requests, flushes and
+/// closes the files.
+pub(crate) struct Disk {
+    // In this order they go: no requests, no threads, no files, no parent.
+    _disk: GenDisk<Ubd>,
+    _workers: KVec<Thread<Worker>>,
+    _flusher: Thread<Flusher>,
+    shared: Arc<Shared>,
+    _device: Device,
+}
+
+impl Disk {
+    /// Makes the disk of the unit in `options` from `image`. Its partition table is read before
+    /// this returns.
+    ///
+    /// May sleep. Returns `ENOMEM`, or what adding a device and a disk does.
+    pub(crate) fn new(options: &Options<'_>, image: Arc<Image>) -> Result<Self> {
+        let name = name(fmt!("ubd{}", letter(options.unit)))?;
+        let config = Config {
+            name: &name,
+            major: MAJOR,
+            first_minor: options.unit as u32 * MINORS,
+            minors: MINORS,
+            sectors: image.size().div_ceil(SECTOR_SIZE as u64),
+            read_only: image.is_read_only(),
+            limits: limits(options, &image),
+        };
+        let queues = kernel::cpu::nr_cpu_ids() as usize;
+        let device = Device::register(DRIVER_NAME, options.unit)?;
+        let shared = Shared::new(image, queues, options.flags.sync, &name)?;
+        let shared = Arc::new(shared, GFP_KERNEL)?;
+        let flusher = Flusher::spawn(&shared, &*self::name(fmt!("{}-flush", &*name))?)?;
+        let mut workers = KVec::with_capacity(queues, GFP_KERNEL)?;
+        for queue in 0..queues {
+            let name = self::name(fmt!("{}-{queue}", &*name))?;
+            workers.push(Worker::spawn(&shared, queue, &name)?, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            _disk: GenDisk::new(&config, &device, queues as u32, QUEUE_DEPTH, shared.clone())?,
+            _workers: workers,
+            _flusher: flusher,
+            shared,
+            _device: device,
+        })
+    }
+
+    /// The files.
+    pub(crate) fn image(&self) -> &Image {
+        &self.shared.image
+    }
+}
+
+fn limits(options: &Options<'_>, image: &Image) -> Limits {
+    let block_size = image.block_size();
+    let trim = !options.flags.no_trim && !image.is_read_only();
+    Limits {
+        logical_block_size: block_size,
+        physical_block_size: PAGE_SIZE as u32,
+        max_request: MAX_REQUEST,
+        discard_granularity: if trim { PAGE_SIZE as u32 } else { 0 },
+        write_zeroes: trim,
+        write_cache: !options.flags.sync && !image.is_read_only(),
+        rotational: false,
+    }
+}
+
+fn name(text: fmt::Arguments<'_>) -> Result<CString> {
+    CString::try_from_fmt(text)
+}

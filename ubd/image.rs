@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The open files of one unit, and where in them a byte of the disk is.
+//!
+//! The files are layers: the first is the one that is written; if it is a COW file, the second is
+//! its backing file, which may be a COW file again. The last one is plain.
+
+use crate::ubd::{
+    cow::bitmap::{self, Bitmap, NotLoaded},
+    cow::layout::Layout,
+    kernel::file::File,
+    plan,
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+    sync::Mutex,
+};
+
+/// What makes a file a COW file.
+pub(crate) struct Map {
+    /// Where in the file its bitmap and its data lie.
+    pub(crate) layout: Layout,
+    /// Which sectors are in this file.
+    pub(crate) bitmap: Bitmap,
+}
+
+/// One file of a unit.
+pub(crate) struct Layer {
+    /// The open file.
+    pub(crate) file: File,
+    /// Its path, as the user or a COW header has it.
+    pub(crate) path: KVec<u8>,
+    /// `None` for a plain file.
+    pub(crate) map: Option<Map>,
+    /// Whether a read may be tried where it must not wait for a disk.
+    reads_at_once: ReadsAtOnce,
+}
+
+/// How a file answers a read that must not wait for a disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ReadsAtOnce {
+    /// It never waits.
+    Always,
+    /// It says when it would have to wait.
+    IfCached,
+    /// It can't be asked.
+    Never,
+}
+
+impl Layer {
+    /// A layer of `file`; with a map if it is a COW file.
+    pub(crate) fn new(file: File, path: KVec<u8>, map: Option<Map>) -> Self {
+        let reads_at_once = if file.is_in_memory() {
+            ReadsAtOnce::Always
+        } else if file.can_read_nowait() {
+            ReadsAtOnce::IfCached
+        } else {
+            ReadsAtOnce::Never
+        };
+        Self {
+            file,
+            path,
+            map,
+            reads_at_once,
+        }
+    }
+
+    /// Whether a read of this layer is to be made with the file's `nowait`.
+    ///
+    /// Returns `EAGAIN` when it must not be made at all.
+    pub(crate) fn nowait(&self, wait: Wait) -> Result<bool> {
+        match (wait, self.reads_at_once) {
+            (Wait::Allowed, _) | (_, ReadsAtOnce::Always) => Ok(false),
+            (Wait::Never, ReadsAtOnce::IfCached) => Ok(true),
+            (Wait::Never, ReadsAtOnce::Never) => Err(EAGAIN),
+        }
+    }
+}
+
+/// Whether something may wait for a disk, or returns `EAGAIN` instead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It may.
+    Allowed,
+    /// It must not.
+    Never,
+}
+
+/// A part of the disk that is in one file. All in bytes.
+pub(crate) struct Piece<'a> {
+    /// The file.
+    pub(crate) layer: &'a Layer,
+    /// Where the part starts in the file.
+    pub(crate) offset: u64,
+    /// How long it is.
+    pub(crate) len: u64,
+}
+
+/// The open files of a unit.
+#[pin_data]
+pub(crate) struct Image {
+    layers: KVec<Layer>,
+    size: u64,
+    read_only: bool,
+    /// Set when it can't be known any more what of the written data is on disk.
+    failed: Atomic<bool>,
+    #[pin]
+    loading: Mutex<()>,
+    /// Held by the one who flushes.
+    #[pin]
+    pub(super) flushing: Mutex<()>,
+}
+
+impl Image {
+    /// An image of `layers`, of which there must be one at least. `size` is the disk's, in bytes.
+    pub(crate) fn new(
+        layers: KVec<Layer>,
+        size: u64,
+        read_only: bool,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            layers,
+            size,
+            read_only,
+            failed: Atomic::new(false),
+            loading <- new_mutex!((), "ubd_loading"),
+            flushing <- new_mutex!((), "ubd_flushing"),
+        })
+    }
+
+    /// The disk's size in bytes, not rounded to sectors.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The unit of requests, in bytes: the largest sector of a COW file, 512 at least.
+    pub(crate) fn block_size(&self) -> u32 {
+        let maps = self.layers.iter().filter_map(|layer| layer.map.as_ref());
+        maps.map(|map| 1 << map.layout.sector_shift)
+            .fold(512, u32::max)
+    }
+
+    /// Whether the disk can be written.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The files, the written one first.
+    pub(crate) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The file that is written.
+    pub(crate) fn top(&self) -> Result<&Layer> {
+        self.layers.first().ok_or(EIO)
+    }
+
+    /// Whether a bitmap has pages that are not on disk.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let map = self.layers.first().and_then(|layer| layer.map.as_ref());
+        map.is_some_and(|map| map.bitmap.is_dirty())
+    }
+
+    /// Whether an error has made the image read-only for good.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
+    /// Makes the image read-only for good, and says whether it was not before.
+    pub(crate) fn fail(&self) -> bool {
+        !self.failed.xchg(true, kernel::sync::atomic::Full)
+    }
+
+    /// Returns the error that a write has to end with because of the image's state, if any.
+    pub(crate) fn check_writable(&self) -> Result {
+        if self.read_only {
+            Err(EROFS)
+        } else if self.has_failed() {
+            Err(EIO)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The longest piece of the disk that starts at byte `pos`, is at most `len` bytes long, and is
+    /// in one file.
+    ///
+    /// May sleep. With [`Wait::Never`], `EAGAIN` means that a bitmap has to be read first.
+    pub(crate) fn locate(&self, pos: u64, len: u64, wait: Wait) -> Result<Piece<'_>> {
+        let mut end = pos + len;
+        for layer in &self.layers {
+            let Some(map) = &layer.map else {
+                return Ok(Piece {
+                    layer,
+                    offset: pos,
+                    len: end - pos,
+                });
+            };
+            let shift = map.layout.sector_shift;
+            let last = (end - 1) >> shift;
+            let run = loop {
+                match plan::run(&map.bitmap, pos >> shift, last + 1) {
+                    Ok(run) => break run,
+                    Err(_) if wait == Wait::Never => return Err(EAGAIN),
+                    Err(page) => self.load(layer, map, page)?,
+                }
+            };
+            if run.end <= last {
+                end = end.min(run.end << shift);
+            }
+            if run.in_cow {
+                return Ok(Piece {
+                    layer,
+                    offset: map.layout.data_offset + pos,
+                    len: end - pos,
+                });
+            }
+        }
+        Err(EIO)
+    }
+
+    /// Sets the bits of the `len` bytes at `pos` in the written file's bitmap, if it has one.
+    ///
+    /// May sleep. Returns an error, with bits set of no sector that was not wholly written, when
+    /// the bitmap can't be read.
+    pub(crate) fn set_written(&self, pos: u64, len: u64) -> Result {
+        let layer = self.top()?;
+        let Some(map) = &layer.map else {
+            return Ok(());
+        };
+        let shift = map.layout.sector_shift;
+        let (start, end) = (pos >> shift, (pos + len).div_ceil(1 << shift));
+        while let Err(page) = map.bitmap.set(start, end) {
+            self.load(layer, map, page)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the bitmap's pages that the `len` bytes at `pos` need, so that
+    /// [`Self::set_written`] can't fail for them. May sleep.
+    pub(crate) fn prepare_write(&self, pos: u64, len: u64) -> Result {
+        let layer = self.top()?;
+        let Some(map) = &layer.map else {
+            return Ok(());
+        };
+        let shift = map.layout.sector_shift;
+        let last = (pos + len - 1) >> shift;
+        for page in Bitmap::page_of(pos >> shift)..=Bitmap::page_of(last) {
+            if !map.bitmap.is_loaded(page) {
+                self.load(layer, map, NotLoaded(page))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&self, layer: &Layer, map: &Map, NotLoaded(page): NotLoaded) -> Result {
+        let _one_at_a_time = self.loading.lock();
+        let Some((offset, len)) = page_in_file(&map.layout, page) else {
+            // A bit of no sector: the caller's range is not of this disk.
+            return Err(EIO);
+        };
+        let mut bytes = KBox::<bitmap::PageBytes>::zeroed(GFP_KERNEL)?;
+        if !layer.file.is_hole(offset, len as u64) {
+            let part = bytes.get_mut(..len).ok_or(EIO)?;
+            layer.file.read_at(part, offset)?;
+        }
+        map.bitmap.load(page, &bytes)?;
+        Ok(())
+    }
+}
+
+/// Where in the file page number `page` of the bitmap is, and how long it is there, in bytes.
+/// `None` if the bitmap has no such page.
+pub(crate) fn page_in_file(layout: &Layout, page: u64) -> Option<(u64, usize)> {
+    let start = page.checked_mul(bitmap::PAGE_LEN as u64)?;
+    let left = layout.bitmap_len.checked_sub(start)?;
+    let len = left.min(bitmap::PAGE_LEN as u64) as usize;
+    (len > 0).then_some((layout.bitmap_offset + start, len))
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files opened by the kernel for its own use.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::helpers;
+use super::iov_iter::IovIter;
+use core::ptr::NonNull;
+use kernel::{bindings, error, prelude::*};
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// For reading only.
+    Read,
+    /// For reading and writing; the file must exist.
+    ReadWrite,
+    /// For reading and writing; the file must not exist and is created, with mode 0644.
+    Create,
+}
+
+/// What `stat` says of a file, as far as the driver cares.
+#[derive(Clone, Copy)]
+pub(crate) struct Stat {
+    /// The device that holds the file, and its inode number there.
+    pub(crate) id: (u32, u64),
+    /// Time of the last modification, in whole seconds since 1970.
+    pub(crate) mtime: i64,
+}
+
+/// An open file.
+///
+/// # Invariants
+///
+/// `0` is a file opened by `filp_open()`, which can be read by its `read_iter` operation and, if
+/// it is open for writing, written by its `write_iter` operation. It is closed when `self` is
+/// dropped.
+pub(crate) struct File(NonNull<bindings::file>);
+
+// SAFETY: A `struct file` is reference counted and may be used and closed by any thread.
+unsafe impl Send for File {}
+
+// SAFETY: All methods call functions of the VFS, which does its own locking.
+unsafe impl Sync for File {}
+
+impl File {
+    /// Opens the file at `path`, seen from the caller's root and working directory, with the
+    /// caller's credentials.
+    ///
+    /// May sleep. Returns what `open(2)` would, and `EINVAL` for what is neither a regular file
+    /// nor a block device, or has no way to be read and written by iterators.
+    pub(crate) fn open(path: &CStr, access: Access) -> Result<Self> {
+        let flags = match access {
+            Access::Read => bindings::O_RDONLY,
+            Access::ReadWrite => bindings::O_RDWR,
+            Access::Create => bindings::O_RDWR | bindings::O_CREAT | bindings::O_EXCL,
+        };
+        let flags = (flags | bindings::O_LARGEFILE) as i32;
+        // SAFETY: `path` is a valid, terminated string for the duration of the call.
+        let file =
+            error::from_err_ptr(unsafe { bindings::filp_open(path.as_char_ptr(), flags, 0o644) })?;
+        // INVARIANT: `file` came from `filp_open()`; the operations are checked below, and on
+        // failure the file is closed unused.
+        let file = Self(NonNull::new(file).ok_or(EINVAL)?);
+        // SAFETY: The file is open, so its operations are there.
+        let ops = unsafe { &*(*file.as_ptr()).f_op };
+        if !(file.is_regular() || file.is_block_device())
+            || ops.read_iter.is_none()
+            || (access != Access::Read && ops.write_iter.is_none())
+        {
+            return Err(EINVAL);
+        }
+        Ok(file)
+    }
+
+    fn as_ptr(&self) -> *mut bindings::file {
+        self.0.as_ptr()
+    }
+
+    fn format(&self) -> u32 {
+        // SAFETY: By the type invariant the file is open.
+        u32::from(unsafe { helpers::ubd_file_mode(self.as_ptr()) }) & bindings::S_IFMT
+    }
+
+    /// Whether this is a regular file.
+    pub(crate) fn is_regular(&self) -> bool {
+        self.format() == bindings::S_IFREG
+    }
+
+    /// Whether this is a block device.
+    pub(crate) fn is_block_device(&self) -> bool {
+        self.format() == bindings::S_IFBLK
+    }
+
+    /// The file's or the block device's length, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        // SAFETY: By the type invariant the file is open.
+        let size = unsafe { helpers::ubd_file_size(self.as_ptr()) };
+        u64::try_from(size).unwrap_or(0)
+    }
+
+    /// Identity and age of the file. May sleep.
+    pub(crate) fn stat(&self) -> Result<Stat> {
+        let mut stat: bindings::kstat = pin_init::zeroed();
+        // SAFETY: The file is open, so that its path is valid, and `stat` is ours to write.
+        error::to_result(unsafe {
+            bindings::vfs_getattr(
+                self.path_ptr(),
+                &mut stat,
+                bindings::STATX_MTIME | bindings::STATX_INO,
+                0,
+            )
+        })?;
+        Ok(Stat {
+            id: (stat.dev, stat.ino),
+            mtime: stat.mtime.tv_sec,
+        })
+    }
+
+    fn path_ptr(&self) -> *const bindings::path {
+        // SAFETY: By the type invariant the file is open, and its path does not change while it is.
+        unsafe { &raw const (*self.as_ptr()).__bindgen_anon_1.f_path }.cast()
+    }
+
+    /// Writes the file's absolute path, as the caller's root sees it, into `buf` and returns it.
+    ///
+    /// May sleep. Returns `ENAMETOOLONG` when it does not fit.
+    pub(crate) fn path<'a>(&self, buf: &'a mut [u8]) -> Result<&'a [u8]> {
+        let len = i32::try_from(buf.len())?;
+        // SAFETY: The path is valid, and `buf` holds `len` bytes.
+        let path = error::from_err_ptr(unsafe {
+            bindings::d_path(self.path_ptr(), buf.as_mut_ptr().cast(), len)
+        })?;
+        // SAFETY: `d_path()` returns a terminated string that lies in `buf`.
+        Ok(unsafe { CStr::from_char_ptr(path) }.to_bytes())
+    }
+
+    /// Takes a record lock on the whole file, as `fcntl(F_SETLK)` would, until the file is closed.
+    ///
+    /// May sleep, but does not wait for the lock: returns `EAGAIN` or `EACCES` when another
+    /// process, or another `File`, holds one that conflicts.
+    pub(crate) fn lock(&self, exclusive: bool) -> Result {
+        // SAFETY: By the type invariant the file is open.
+        error::to_result(unsafe { helpers::ubd_file_lock(self.as_ptr(), exclusive) })
+    }
+
+    /// Whether a read that must not block can be asked of this file's file system.
+    pub(crate) fn can_read_nowait(&self) -> bool {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { helpers::ubd_file_nowait(self.as_ptr()) }
+    }
+
+    /// Whether the file lives in memory (tmpfs), where a read waits for nothing but a swap-in.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { helpers::ubd_file_in_memory(self.as_ptr()) }
+    }
+
+    /// Reads at `pos` (bytes) until `buf` is full or the file ends, and returns how much was read.
+    ///
+    /// May sleep.
+    pub(crate) fn read_at(&self, buf: &mut [u8], pos: u64) -> Result<usize> {
+        let mut pos = i64::try_from(pos)?;
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            // SAFETY: The file is open for reading, and `rest` is ours to write.
+            let n = unsafe {
+                bindings::kernel_read(
+                    self.as_ptr(),
+                    rest.as_mut_ptr().cast(),
+                    rest.len(),
+                    &mut pos,
+                )
+            };
+            match usize::try_from(n) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(_) => return Err(Error::from_errno(n as i32)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all of `buf` at `pos` (bytes), into the page cache.
+    ///
+    /// May sleep. Returns `EIO` when the file took less.
+    pub(crate) fn write_at(&self, buf: &[u8], pos: u64) -> Result {
+        let mut pos = i64::try_from(pos)?;
+        let mut done = 0;
+        while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
+            // SAFETY: `kernel_write()` itself refuses a file that is not open for writing, and
+            // `rest` is valid for reading.
+            let n = unsafe {
+                bindings::kernel_write(self.as_ptr(), rest.as_ptr().cast(), rest.len(), &mut pos)
+            };
+            match usize::try_from(n) {
+                Ok(0) => return Err(EIO),
+                Ok(n) => done += n,
+                Err(_) => return Err(Error::from_errno(n as i32)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads at `pos` (bytes) into as much of `iter` as one call fills, advancing it, and returns
+    /// how many bytes that was: 0 at the end of the file.
+    ///
+    /// With `nowait` it returns `EAGAIN` rather than sleep, or `EOPNOTSUPP` where the file system
+    /// can't promise that; otherwise it may sleep.
+    pub(crate) fn read_iter(&self, iter: &mut IovIter<'_>, pos: u64, nowait: bool) -> Result<usize> {
+        let pos = i64::try_from(pos)?;
+        // SAFETY: By the type invariants the file can be read this way, and the iterator stands on
+        // live pages.
+        let n =
+            unsafe { helpers::ubd_file_read_iter(self.as_ptr(), iter.as_mut_ptr(), pos, nowait) };
+        usize::try_from(n).map_err(|_| Error::from_errno(n as i32))
+    }
+
+    /// Writes as much of `iter` as one call takes at `pos` (bytes), advancing it, and returns how
+    /// many bytes that was.
+    ///
+    /// May sleep. `self` must be open for writing, or this returns `EBADF`.
+    pub(crate) fn write_iter(&self, iter: &mut IovIter<'_>, pos: u64) -> Result<usize> {
+        let pos = i64::try_from(pos)?;
+        // SAFETY: The file is open, so its mode can be read.
+        if unsafe { (*self.as_ptr()).f_mode } & FMODE_WRITE == 0 {
+            return Err(EBADF);
+        }
+        // SAFETY: By the type invariants a file open for writing can be written this way, and the
+        // iterator stands on live pages.
+        let n = unsafe { helpers::ubd_file_write_iter(self.as_ptr(), iter.as_mut_ptr(), pos) };
+        usize::try_from(n).map_err(|_| Error::from_errno(n as i32))
+    }
+
+    /// Makes all that was written to the file durable, as `fdatasync(2)`.
+    ///
+    /// May sleep. Returns an error once for every write-back that failed since the last call.
+    pub(crate) fn sync(&self) -> Result {
+        // SAFETY: By the type invariant the file is open.
+        error::to_result(unsafe { bindings::vfs_fsync_range(self.as_ptr(), 0, i64::MAX, 1) })
+    }
+
+    /// Frees the `len` bytes at `pos`, which read as zeros from then on; the length stays.
+    ///
+    /// May sleep. Returns `EOPNOTSUPP` where the file system cannot.
+    pub(crate) fn punch_hole(&self, pos: u64, len: u64) -> Result {
+        self.fallocate(
+            FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+            pos,
+            len,
+        )
+    }
+
+    /// Makes the `len` bytes at `pos` read as zeros, keeping their space allocated.
+    ///
+    /// May sleep. Returns `EOPNOTSUPP` where the file system cannot.
+    pub(crate) fn zero_range(&self, pos: u64, len: u64) -> Result {
+        self.fallocate(
+            FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+            pos,
+            len,
+        )
+    }
+
+    fn fallocate(&self, mode: u32, pos: u64, len: u64) -> Result {
+        let (pos, len) = (i64::try_from(pos)?, i64::try_from(len)?);
+        // SAFETY: By the type invariant the file is open; `vfs_fallocate()` refuses one that is
+        // not open for writing, and any range that is none.
+        error::to_result(unsafe {
+            bindings::vfs_fallocate(self.as_ptr(), mode as i32, pos, len)
+        })
+    }
+
+    /// Sets the length of a regular file, in bytes. May sleep.
+    pub(crate) fn truncate(&self, len: u64) -> Result {
+        let len = i64::try_from(len)?;
+        // SAFETY: The path is valid while the file is open.
+        error::to_result(unsafe { bindings::vfs_truncate(self.path_ptr(), len) })
+    }
+
+    /// Whether the `len` bytes at `pos` are known to be a hole, so that they are zeros.
+    ///
+    /// May sleep.
+    pub(crate) fn is_hole(&self, pos: u64, len: u64) -> bool {
+        let (Ok(pos), Ok(len)) = (i64::try_from(pos), i64::try_from(len)) else {
+            return false;
+        };
+        // SAFETY: By the type invariant the file is open.
+        self.is_regular() && unsafe { helpers::ubd_file_is_hole(self.as_ptr(), pos, len) }
+    }
+}
+
+/// `FMODE_WRITE` of `include/linux/fs.h`, a macro with a cast that bindgen passes over.
+const FMODE_WRITE: u32 = 1 << 1;
+
+// Of `include/uapi/linux/falloc.h`, which has no bindings.
+const FALLOC_FL_KEEP_SIZE: u32 = 0x01;
+const FALLOC_FL_PUNCH_HOLE: u32 = 0x02;
+const FALLOC_FL_ZERO_RANGE: u32 = 0x10;
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the file is open and this is its one user. The owner is
+        // the one that `ubd_file_lock()` locks for, so that its locks go too.
+        unsafe { bindings::filp_close(self.as_ptr(), self.as_ptr().cast()) };
+    }
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Disks.
+//!
+//! In the shape of `kernel::block::mq::gen_disk`, with what that lacks: an owner, a device number,
+//! a parent device, queue features, a read-only state and a geometry.
+//!
+//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+
+use super::blk_mq::{Operations, TagSet};
+use super::helpers;
+use super::platform::Device;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use kernel::{bindings, block::SECTOR_SHIFT, error, prelude::*, sync::Arc, types::ScopeGuard};
+
+/// What the block layer is told of a disk's queue. All in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// The unit of requests: a power of two from 512 to a page.
+    pub(crate) logical_block_size: u32,
+    /// What the disk writes without reading first: a power of two.
+    pub(crate) physical_block_size: u32,
+    /// The longest request.
+    pub(crate) max_request: u32,
+    /// What a discard frees is a multiple of this; 0 if there is no discard.
+    pub(crate) discard_granularity: u32,
+    /// Whether the disk can be told to write zeros without being sent them.
+    pub(crate) write_zeroes: bool,
+    /// Whether completed writes may be lost until a flush.
+    pub(crate) write_cache: bool,
+    /// Whether the medium turns.
+    pub(crate) rotational: bool,
+}
+
+impl Limits {
+    fn to_queue_limits(self) -> bindings::queue_limits {
+        let mut lim: bindings::queue_limits = pin_init::zeroed();
+        lim.logical_block_size = self.logical_block_size;
+        lim.physical_block_size = self.physical_block_size;
+        lim.io_min = self.physical_block_size;
+        lim.max_hw_sectors = self.max_request >> SECTOR_SHIFT;
+        lim.max_segments = u16::MAX;
+        lim.max_segment_size = u32::MAX;
+        if self.discard_granularity != 0 {
+            lim.discard_granularity = self.discard_granularity;
+            lim.max_hw_discard_sectors = u32::MAX >> SECTOR_SHIFT;
+        }
+        if self.write_zeroes {
+            lim.max_write_zeroes_sectors = u32::MAX >> SECTOR_SHIFT;
+        }
+        // SAFETY: `lim` is ours to write.
+        unsafe { helpers::ubd_limits_features(&mut lim, self.write_cache, self.rotational) };
+        lim
+    }
+}
+
+/// What a disk is made with.
+pub(crate) struct Config<'a> {
+    /// Its name, as in `/dev`.
+    pub(crate) name: &'a CStr,
+    /// Its device number.
+    pub(crate) major: u32,
+    /// Its first minor number.
+    pub(crate) first_minor: u32,
+    /// How many minor numbers it has: one for itself, the others for partitions.
+    pub(crate) minors: u32,
+    /// Its size in sectors of 512 bytes.
+    pub(crate) sectors: u64,
+    /// Whether writes are refused.
+    pub(crate) read_only: bool,
+    /// Its queue's limits.
+    pub(crate) limits: Limits,
+}
+
+/// A disk that is there for all to use, until it is dropped.
+///
+/// # Invariants
+///
+/// `disk` was added by `device_add_disk()`; the data of its queue and its private data are those
+/// of `data`.
+pub(crate) struct GenDisk<T: Operations> {
+    disk: NonNull<bindings::gendisk>,
+    _tags: Pin<KBox<TagSet<T>>>,
+    _data: Arc<T::Data>,
+}
+
+// SAFETY: A disk may be removed by any thread.
+unsafe impl<T: Operations> Send for GenDisk<T> {}
+
+// SAFETY: There are no methods that change a `GenDisk` through a shared reference.
+unsafe impl<T: Operations> Sync for GenDisk<T> {}
+
+impl<T: Operations> GenDisk<T> {
+    /// Makes and adds a disk with `queues` hardware queues of `depth` requests. Its first
+    /// requests, which read the partition table, come before this returns.
+    ///
+    /// May sleep. Returns `ENOMEM`, `EINVAL` for limits that the block layer refuses, and what
+    /// else `device_add_disk()` does.
+    pub(crate) fn new(
+        config: &Config<'_>,
+        parent: &Device,
+        queues: u32,
+        depth: u32,
+        data: Arc<T::Data>,
+    ) -> Result<Self> {
+        let tags = KBox::pin_init(TagSet::new(queues, depth), GFP_KERNEL)?;
+        let mut lim = config.limits.to_queue_limits();
+        let raw_data = core::ptr::from_ref(&*data).cast_mut().cast();
+
+        // SAFETY: The tag set is initialised and pinned, and lives as long as the disk.
+        let disk = error::from_err_ptr(unsafe {
+            bindings::__blk_mq_alloc_disk(
+                tags.as_ptr(),
+                &mut lim,
+                raw_data,
+                kernel::static_lock_class!().as_ptr(),
+            )
+        })?;
+        // SAFETY: On failure the disk has not been added, and nobody else has it.
+        let failed = ScopeGuard::new_with_data(disk, |disk| unsafe { bindings::put_disk(disk) });
+        {
+            // SAFETY: The disk is new and not known to anybody.
+            let disk = unsafe { &mut *disk };
+            let name = config.name.to_bytes_with_nul();
+            let field = disk.disk_name.get_mut(..name.len()).ok_or(EINVAL)?;
+            for (to, from) in field.iter_mut().zip(name) {
+                *to = *from as _;
+            }
+            disk.major = config.major as i32;
+            disk.first_minor = config.first_minor as i32;
+            disk.minors = config.minors as i32;
+            disk.fops = &Self::FOPS;
+            disk.private_data = raw_data;
+        }
+        // SAFETY: The disk is valid.
+        unsafe { bindings::set_capacity(disk, config.sectors) };
+        // SAFETY: The disk is valid.
+        unsafe { bindings::set_disk_ro(disk, config.read_only) };
+        // SAFETY: The disk is valid and set up, and the parent is there, and stays for longer
+        // than the disk by the caller's holding on to it.
+        error::to_result(unsafe {
+            bindings::device_add_disk(parent.as_dev_ptr(), disk, core::ptr::null_mut())
+        })?;
+        failed.dismiss();
+        Ok(Self {
+            // INVARIANT: The disk was added, with `data` in both places.
+            disk: NonNull::new(disk).ok_or(ENOMEM)?,
+            _tags: tags,
+            _data: data,
+        })
+    }
+
+    const FOPS: bindings::block_device_operations = bindings::block_device_operations {
+        submit_bio: None,
+        poll_bio: None,
+        open: None,
+        release: None,
+        ioctl: None,
+        compat_ioctl: None,
+        check_events: None,
+        unlock_native_capacity: None,
+        getgeo: Some(Self::getgeo),
+        set_read_only: None,
+        free_disk: None,
+        swap_slot_free_notify: None,
+        report_zones: None,
+        devnode: None,
+        get_unique_id: None,
+        owner: super::module::THIS_MODULE,
+        pr_ops: core::ptr::null(),
+        alternative_gpt_sector: None,
+    };
+
+    /// # Safety
+    ///
+    /// To be called by the block layer only, for a disk made by [`Self::new`].
+    unsafe extern "C" fn getgeo(
+        disk: *mut bindings::gendisk,
+        geo: *mut bindings::hd_geometry,
+    ) -> i32 {
+        // SAFETY: By the type invariant the private data is the disk's `T::Data`, which lives
+        // as long as the disk can be open.
+        let data = unsafe { &*(*disk).private_data.cast::<T::Data>() };
+        let (heads, sectors, cylinders) = T::geometry(data);
+        // SAFETY: The caller gives a geometry to be filled.
+        unsafe { helpers::ubd_fill_geometry(geo, heads, sectors, cylinders) };
+        0
+    }
+}
+
+impl<T: Operations> Drop for GenDisk<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the disk was added. Waits for its requests to end.
+        unsafe { bindings::del_gendisk(self.disk.as_ptr()) };
+        // SAFETY: The reference from its making is ours.
+        unsafe { bindings::put_disk(self.disk.as_ptr()) };
+    }
+}
+
+/// A major number that is registered for block devices.
+///
+/// # Invariants
+///
+/// `number` is registered with `name`.
+pub(crate) struct Major<const N: u32> {
+    name: &'static CStr,
+    _data: PhantomData<()>,
+}
+
+impl<const N: u32> Major<N> {
+    /// Registers major number `N`, as `name` in `/proc/devices`. May sleep. Returns `EBUSY` when
+    /// another driver has it.
+    pub(crate) fn register(name: &'static CStr) -> Result<Self> {
+        // SAFETY: The name is static.
+        error::to_result(unsafe { bindings::__register_blkdev(N, name.as_char_ptr(), None) })?;
+        // INVARIANT: It is registered now.
+        Ok(Self {
+            name,
+            _data: PhantomData,
+        })
+    }
+}
+
+impl<const N: u32> Drop for Major<N> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the number is registered with this name.
+        unsafe { bindings::unregister_blkdev(N, self.name.as_char_ptr()) };
+    }
+}

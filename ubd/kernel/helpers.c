@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What bindgen cannot see of the kernel's C interface. See helpers.h.
+ */
+
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+#include <linux/filelock.h>
+#include <linux/fs.h>
+#include <linux/hdreg.h>
+#include <linux/init.h>
+#include <linux/initrd.h>
+#include <linux/kthread.h>
+#include <linux/llist.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/task_stack.h>
+#include <linux/shmem_fs.h>
+#include <linux/string.h>
+#include <linux/uio.h>
+#include <asm/syscall.h>
+#include <asm/unistd.h>
+
+#include "helpers.h"
+
+/*
+ * A record lock on the whole file, as fcntl(F_SETLK) takes it, owned by the
+ * struct file itself: filp_close() with the same owner drops it.
+ */
+int ubd_file_lock(struct file *file, bool exclusive)
+{
+	struct file_lock *fl = locks_alloc_lock();
+	int ret;
+
+	if (!fl)
+		return -ENOMEM;
+	fl->c.flc_flags = FL_POSIX;
+	fl->c.flc_type = exclusive ? F_WRLCK : F_RDLCK;
+	fl->c.flc_owner = (fl_owner_t)file;
+	fl->c.flc_pid = current->tgid;
+	fl->c.flc_file = file;
+	fl->fl_start = 0;
+	fl->fl_end = OFFSET_MAX;
+	ret = vfs_lock_file(file, F_SETLK, fl, NULL);
+	locks_free_lock(fl);
+	return ret;
+}
+
+loff_t ubd_file_size(struct file *file)
+{
+	return i_size_read(file->f_mapping->host);
+}
+
+umode_t ubd_file_mode(struct file *file)
+{
+	return file_inode(file)->i_mode;
+}
+
+bool ubd_file_nowait(struct file *file)
+{
+	return file->f_mode & FMODE_NOWAIT;
+}
+
+bool ubd_file_in_memory(struct file *file)
+{
+	return shmem_file(file);
+}
+
+/* A hole by SEEK_DATA's word; what cannot tell is all data. */
+bool ubd_file_is_hole(struct file *file, loff_t pos, loff_t len)
+{
+	loff_t data = vfs_llseek(file, pos, SEEK_DATA);
+
+	return data == -ENXIO || data >= pos + len;
+}
+
+ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
+			   loff_t pos, bool nowait)
+{
+	struct kiocb iocb;
+
+	init_sync_kiocb(&iocb, file);
+	iocb.ki_pos = pos;
+	if (nowait)
+		iocb.ki_flags |= IOCB_NOWAIT;
+	return file->f_op->read_iter(&iocb, iter);
+}
+
+ssize_t ubd_file_write_iter(struct file *file, struct iov_iter *iter,
+			    loff_t pos)
+{
+	struct kiocb iocb;
+	ssize_t ret;
+
+	init_sync_kiocb(&iocb, file);
+	iocb.ki_pos = pos;
+	kiocb_start_write(&iocb);
+	ret = file->f_op->write_iter(&iocb, iter);
+	kiocb_end_write(&iocb);
+	return ret;
+}
+
+/* The bio's own pages, from where its iterator stands: no copy, no array. */
+void ubd_bio_iov_iter(struct bio *bio, struct iov_iter *iter, bool write)
+{
+	unsigned int segments = 0;
+	struct bvec_iter at;
+	struct bio_vec bv;
+
+	for_each_mp_bvec(bv, bio->bi_io_vec, at, bio->bi_iter)
+		segments++;
+	iov_iter_bvec(iter, write ? ITER_SOURCE : ITER_DEST,
+		      __bvec_iter_bvec(bio->bi_io_vec, bio->bi_iter),
+		      segments, bio->bi_iter.bi_size);
+	iter->iov_offset = bio->bi_iter.bi_offset;
+}
+
+bool ubd_llist_add(struct llist_node *node, struct llist_head *head)
+{
+	return llist_add(node, head);
+}
+
+/* All nodes, oldest first. */
+struct llist_node *ubd_llist_take(struct llist_head *head)
+{
+	return llist_reverse_order(llist_del_all(head));
+}
+
+bool ubd_llist_empty(const struct llist_head *head)
+{
+	return llist_empty(head);
+}
+
+/* As loop's worker: serving write-back, it must neither wait on it nor be
+ * throttled with those it serves.
+ */
+void ubd_thread_serves_io(void)
+{
+	current->flags |= PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO;
+}
+
+/* Sleeps until woken, but not when there is something on the list or the
+ * thread is to stop. True when it is to stop and the list is empty.
+ */
+bool ubd_thread_wait(const struct llist_head *head, long timeout)
+{
+	bool stop;
+
+	set_current_state(TASK_IDLE);
+	stop = kthread_should_stop();
+	if (!stop && llist_empty(head))
+		schedule_timeout(timeout);
+	__set_current_state(TASK_RUNNING);
+	return stop && llist_empty(head);
+}
+
+unsigned int ubd_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void ubd_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}
+
+bool ubd_request_fua(const struct request *rq)
+{
+	return rq->cmd_flags & REQ_FUA;
+}
+
+void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
+		       u16 cylinders)
+{
+	geo->heads = heads;
+	geo->sectors = sectors;
+	geo->cylinders = cylinders;
+}
+
+void ubd_limits_features(struct queue_limits *lim, bool write_cache,
+			 bool rotational)
+{
+	if (write_cache)
+		lim->features |= BLK_FEAT_WRITE_CACHE;
+	if (rotational)
+		lim->features |= BLK_FEAT_ROTATIONAL;
+}
+
+#ifdef MODULE
+
+void ubd_wait_for_initramfs(void)
+{
+}
+
+/*
+ * The parameters of the load in progress, or NULL. The loader's own copy has
+ * been cut at every parameter by the time that a module's init runs, so the
+ * caller's is read again. It serves only to tell a parameter that the loader
+ * did not know.
+ */
+char *ubd_module_args(void)
+{
+	struct pt_regs *regs = task_pt_regs(current);
+	unsigned long args[6];
+	char *text;
+	int nr;
+
+	if (in_compat_syscall())
+		return NULL;
+	nr = syscall_get_nr(current, regs);
+	syscall_get_arguments(current, regs, args);
+	if (nr == __NR_finit_module)
+		text = strndup_user((const char __user *)args[1], PAGE_SIZE);
+	else if (nr == __NR_init_module)
+		text = strndup_user((const char __user *)args[2], PAGE_SIZE);
+	else
+		return NULL;
+	return IS_ERR(text) ? NULL : text;
+}
+
+#else
+
+void ubd_wait_for_initramfs(void)
+{
+	wait_for_initramfs();
+}
+
+char *ubd_module_args(void)
+{
+	return NULL;
+}
+
+/*
+ * The command line is parsed before memory can be allocated, and stays; the
+ * driver's init comes for the texts. Those of typos are kept whole.
+ */
+static const char *ubd_options[64];
+static const char *ubd_typos[8];
+
+static void ubd_keep(const char **list, size_t len, const char *text)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (!list[i]) {
+			list[i] = text;
+			return;
+		}
+	}
+	pr_err("rnull_ubd: too many options, ignored: %s\n", text);
+}
+
+static int __init ubd_setup(char *text)
+{
+	ubd_keep(ubd_options, ARRAY_SIZE(ubd_options), text);
+	return 1;
+}
+__setup("ubd", ubd_setup);
+
+static int __init udb_setup(char *text)
+{
+	ubd_keep(ubd_typos, ARRAY_SIZE(ubd_typos), text - strlen("udb"));
+	return 1;
+}
+__setup("udb", udb_setup);
+
+const char *ubd_boot_option(size_t i)
+{
+	return i < ARRAY_SIZE(ubd_options) ? ubd_options[i] : NULL;
+}
+
+const char *ubd_boot_typo(size_t i)
+{
+	return i < ARRAY_SIZE(ubd_typos) ? ubd_typos[i] : NULL;
+}
+
+static int __init fake_ide_setup(char *text)
+{
+	pr_warn("rnull_ubd: fake_ide is obsolete and does nothing\n");
+	return 1;
+}
+__setup("fake_ide", fake_ide_setup);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What bindgen cannot see of the kernel's C interface: inline functions,
+ * macros and functions with no binding. Declared once more, for Rust, in
+ * helpers.rs; nothing here decides anything.
+ */
+#ifndef UBD_HELPERS_H
+#define UBD_HELPERS_H
+
+#include <linux/types.h>
+
+struct bio;
+struct file;
+struct hd_geometry;
+struct iov_iter;
+struct kiocb;
+struct llist_head;
+struct llist_node;
+struct queue_limits;
+struct request;
+struct work_struct;
+
+int ubd_file_lock(struct file *file, bool exclusive);
+loff_t ubd_file_size(struct file *file);
+umode_t ubd_file_mode(struct file *file);
+bool ubd_file_nowait(struct file *file);
+bool ubd_file_in_memory(struct file *file);
+bool ubd_file_is_hole(struct file *file, loff_t pos, loff_t len);
+ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
+			   loff_t pos, bool nowait);
+ssize_t ubd_file_write_iter(struct file *file, struct iov_iter *iter,
+			    loff_t pos);
+
+void ubd_bio_iov_iter(struct bio *bio, struct iov_iter *iter, bool write);
+
+bool ubd_llist_add(struct llist_node *node, struct llist_head *head);
+struct llist_node *ubd_llist_take(struct llist_head *head);
+bool ubd_llist_empty(const struct llist_head *head);
+
+void ubd_thread_serves_io(void);
+bool ubd_thread_wait(const struct llist_head *head, long timeout);
+unsigned int ubd_noio_save(void);
+void ubd_noio_restore(unsigned int flags);
+
+bool ubd_request_fua(const struct request *rq);
+void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
+		       u16 cylinders);
+void ubd_limits_features(struct queue_limits *lim, bool write_cache,
+			 bool rotational);
+
+void ubd_wait_for_initramfs(void);
+char *ubd_module_args(void);
+
+#ifndef MODULE
+const char *ubd_boot_option(size_t i);
+const char *ubd_boot_typo(size_t i);
+#endif
+
+#endif

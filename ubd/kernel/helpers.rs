@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The functions of `helpers.c`, as declared in `helpers.h`.
+//!
+//! Only the wrappers beside this file call them.
+
+// As the bindings themselves: structures with nothing in this configuration are fine behind a pointer.
+#![allow(improper_ctypes)]
+
+use kernel::bindings;
+use kernel::ffi::{c_char, c_uint};
+
+extern "C" {
+    pub(super) fn ubd_file_lock(file: *mut bindings::file, exclusive: bool) -> i32;
+    pub(super) fn ubd_file_size(file: *mut bindings::file) -> i64;
+    pub(super) fn ubd_file_mode(file: *mut bindings::file) -> u16;
+    pub(super) fn ubd_file_nowait(file: *mut bindings::file) -> bool;
+    pub(super) fn ubd_file_in_memory(file: *mut bindings::file) -> bool;
+    pub(super) fn ubd_file_is_hole(file: *mut bindings::file, pos: i64, len: i64) -> bool;
+    pub(super) fn ubd_file_read_iter(
+        file: *mut bindings::file,
+        iter: *mut bindings::iov_iter,
+        pos: i64,
+        nowait: bool,
+    ) -> isize;
+    pub(super) fn ubd_file_write_iter(
+        file: *mut bindings::file,
+        iter: *mut bindings::iov_iter,
+        pos: i64,
+    ) -> isize;
+
+    pub(super) fn ubd_bio_iov_iter(
+        bio: *mut bindings::bio,
+        iter: *mut bindings::iov_iter,
+        write: bool,
+    );
+
+    pub(super) fn ubd_llist_add(
+        node: *mut bindings::llist_node,
+        head: *mut bindings::llist_head,
+    ) -> bool;
+    pub(super) fn ubd_llist_take(head: *mut bindings::llist_head) -> *mut bindings::llist_node;
+    pub(super) fn ubd_llist_empty(head: *const bindings::llist_head) -> bool;
+
+    pub(super) fn ubd_thread_serves_io();
+    pub(super) fn ubd_thread_wait(head: *const bindings::llist_head, timeout: isize) -> bool;
+    pub(super) fn ubd_noio_save() -> c_uint;
+    pub(super) fn ubd_noio_restore(flags: c_uint);
+
+    pub(super) fn ubd_request_fua(rq: *const bindings::request) -> bool;
+    pub(super) fn ubd_limits_features(
+        lim: *mut bindings::queue_limits,
+        write_cache: bool,
+        rotational: bool,
+    );
+
+    pub(super) fn ubd_fill_geometry(
+        geo: *mut bindings::hd_geometry,
+        heads: u8,
+        sectors: u8,
+        cylinders: u16,
+    );
+
+    pub(super) fn ubd_wait_for_initramfs();
+    #[cfg(MODULE)]
+    pub(super) fn ubd_module_args() -> *mut c_char;
+    #[cfg(not(MODULE))]
+    pub(super) fn ubd_boot_option(i: usize) -> *const c_char;
+    #[cfg(not(MODULE))]
+    pub(super) fn ubd_boot_typo(i: usize) -> *const c_char;
+}

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests of a blk-mq driver, owned by it from `queue_rq()` to their end.
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
+
+use super::blk_mq::Operations;
+use super::helpers;
+use super::iov_iter::IovIter;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+use kernel::{bindings, prelude::*, types::Opaque};
+
+/// What a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Operation {
+    /// Fill the request's pages from the disk.
+    Read,
+    /// Put the request's pages on the disk.
+    Write,
+    /// Make every completed write durable.
+    Flush,
+    /// Forget the range.
+    Discard,
+    /// Make the range read as zeros.
+    WriteZeroes,
+    /// Something that this driver never said it could do.
+    Other,
+}
+
+/// Per-request data: how a request waits for a thread.
+#[repr(C)]
+pub(super) struct RequestData {
+    node: bindings::llist_node,
+    work: bindings::work_struct,
+}
+
+impl RequestData {
+    /// Initialises the data of `rq`.
+    ///
+    /// # Safety
+    ///
+    /// `rq` must be a request of a tag set made for `T`, not yet in use.
+    pub(super) unsafe fn init<T: Operations>(rq: *mut bindings::request) {
+        // SAFETY: The tag set gives every request room for a `RequestData` behind it.
+        let data: *mut Self = unsafe { bindings::blk_mq_rq_to_pdu(rq) }.cast();
+        // SAFETY: `data` is valid and ours to write.
+        unsafe { (*data).node.next = core::ptr::null_mut() };
+        // SAFETY: As above; the name and the class are static.
+        unsafe {
+            bindings::init_work_with_key(
+                &raw mut (*data).work,
+                Some(Self::work::<T>),
+                false,
+                c"ubd_request".as_char_ptr(),
+                kernel::static_lock_class!().as_ptr(),
+            )
+        };
+    }
+
+    /// The work function: hands the request back to the driver, in a context that may sleep.
+    ///
+    /// # Safety
+    ///
+    /// `work` must be that of a request of a tag set made for `T`, which was queued by
+    /// [`Request::queue_work`].
+    unsafe extern "C" fn work<T: Operations>(work: *mut bindings::work_struct) {
+        // SAFETY: By this function's requirement `work` is the field of a `RequestData`.
+        let data = unsafe { kernel::container_of!(work, RequestData, work) };
+        // SAFETY: That stands behind its request, whose ownership `queue_work()` gave up to us.
+        let rq = unsafe { Request::<T>::from_data(data) };
+        // SAFETY: The queue is valid while it has a request, and its data is what the disk was
+        // made with, which the disk keeps until all works have ended.
+        let disk = unsafe { &*(*rq.rq().q).queuedata.cast::<T::Data>() };
+        T::work(disk, rq);
+    }
+}
+
+/// A request that the driver has started and not ended. It ends with an I/O error if it is
+/// dropped.
+///
+/// # Invariants
+///
+/// `rq` is a started request of a disk whose operations are `T`, and nobody else ends it or uses
+/// its per-request data.
+pub(crate) struct Request<T: Operations> {
+    rq: NonNull<bindings::request>,
+    operations: PhantomData<T>,
+}
+
+// SAFETY: Any thread may carry out and end a request.
+unsafe impl<T: Operations> Send for Request<T> {}
+
+impl<T: Operations> Request<T> {
+    /// Takes over a request from the block layer and starts it.
+    ///
+    /// # Safety
+    ///
+    /// `rq` must be what `queue_rq()` of the operations of `T` was called with.
+    pub(super) unsafe fn start(rq: NonNull<bindings::request>) -> Self {
+        // SAFETY: `queue_rq()` is called with a valid request that has not been started.
+        unsafe { bindings::blk_mq_start_request(rq.as_ptr()) };
+        // INVARIANT: It is started now, and the block layer leaves it to the driver.
+        Self {
+            rq,
+            operations: PhantomData,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `data` must be that of a request whose ownership was given up with [`Self::into_data`].
+    unsafe fn from_data(data: *mut RequestData) -> Self {
+        // SAFETY: The per-request data stands behind its request.
+        let rq = unsafe { bindings::blk_mq_rq_from_pdu(data.cast()) };
+        Self {
+            // INVARIANT: The request was started, and nobody else owns it.
+            // SAFETY: `blk_mq_rq_from_pdu()` of a valid pointer is not null.
+            rq: unsafe { NonNull::new_unchecked(rq) },
+            operations: PhantomData,
+        }
+    }
+
+    /// Gives up the request; [`Self::from_data`] takes it up again.
+    fn into_data(self) -> *mut RequestData {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: By the type invariant the request is valid.
+        unsafe { bindings::blk_mq_rq_to_pdu(this.rq.as_ptr()) }.cast()
+    }
+
+    fn rq(&self) -> &bindings::request {
+        // SAFETY: By the type invariant the request is valid, and the fields read here do not
+        // change until it ends.
+        unsafe { self.rq.as_ref() }
+    }
+
+    /// What is asked for.
+    pub(crate) fn operation(&self) -> Operation {
+        match self.rq().cmd_flags & ((1 << bindings::REQ_OP_BITS) - 1) {
+            bindings::req_op_REQ_OP_READ => Operation::Read,
+            bindings::req_op_REQ_OP_WRITE => Operation::Write,
+            bindings::req_op_REQ_OP_FLUSH => Operation::Flush,
+            bindings::req_op_REQ_OP_DISCARD => Operation::Discard,
+            bindings::req_op_REQ_OP_WRITE_ZEROES => Operation::WriteZeroes,
+            _ => Operation::Other,
+        }
+    }
+
+    /// Whether the written data must be durable before the request ends.
+    pub(crate) fn is_fua(&self) -> bool {
+        // SAFETY: By the type invariant the request is valid.
+        unsafe { helpers::ubd_request_fua(self.rq()) }
+    }
+
+    /// Whether a write-zeroes request leaves it to the driver to free the space.
+    pub(crate) fn may_unmap(&self) -> bool {
+        self.rq().cmd_flags & REQ_NOUNMAP == 0
+    }
+
+    /// Where the request starts, in bytes from the disk's start.
+    pub(crate) fn offset(&self) -> u64 {
+        self.rq().__sector << kernel::block::SECTOR_SHIFT
+    }
+
+    /// How long the request is, in bytes; 0 for a flush.
+    pub(crate) fn len(&self) -> u64 {
+        u64::from(self.rq().__data_len)
+    }
+
+    /// Runs `f` on the pages of every bio of the request, in the order of the disk, until it
+    /// returns an error. For reads and writes.
+    pub(crate) fn try_for_each_bio(
+        &self,
+        mut f: impl FnMut(&mut IovIter<'_>) -> Result,
+    ) -> Result {
+        let write = self.operation() == Operation::Write;
+        let mut bio = self.rq().bio;
+        while !bio.is_null() {
+            // SAFETY: The bios of a started request, with their pages, are valid until it ends,
+            // and the pages are there to be filled unless it is a write.
+            f(&mut unsafe { IovIter::from_bio(bio, write) })?;
+            // SAFETY: As above.
+            bio = unsafe { (*bio).bi_next };
+        }
+        Ok(())
+    }
+
+    /// Ends the request with the status that stands for `result`.
+    ///
+    /// May be called in any context.
+    pub(crate) fn end(self, result: Result) {
+        let status = match result {
+            Ok(()) => bindings::BLK_STS_OK as bindings::blk_status_t,
+            // SAFETY: A function of a number.
+            Err(e) => unsafe { bindings::errno_to_blk_status(e.to_errno()) },
+        };
+        let this = ManuallyDrop::new(self);
+        // SAFETY: By the type invariant the request is started, and as `self` is gone nobody uses
+        // it any more.
+        unsafe { bindings::blk_mq_end_request(this.rq.as_ptr(), status) };
+    }
+
+    /// Has [`Operations::work`] called for the request, on a thread of `queue`.
+    pub(crate) fn queue_work(self, queue: &super::workqueue::Workqueue) {
+        let data = self.into_data();
+        // SAFETY: The work was initialised with its request, and is queued by its one owner only,
+        // who has just given it up.
+        unsafe { queue.enqueue(&raw mut (*data).work) };
+    }
+}
+
+impl<T: Operations> Drop for Request<T> {
+    fn drop(&mut self) {
+        // SAFETY: A function of a number.
+        let status = unsafe { bindings::errno_to_blk_status(EIO.to_errno()) };
+        // SAFETY: By the type invariant the request is started, and not used after `self`.
+        unsafe { bindings::blk_mq_end_request(self.rq.as_ptr(), status) };
+    }
+}
+
+/// `REQ_NOUNMAP` of `include/linux/blk_types.h`, a cast that bindgen passes over.
+const REQ_NOUNMAP: u32 = 1 << bindings::req_flag_bits___REQ_NOUNMAP;
+
+/// A list of requests that any number of contexts add to, and one takes from, with no lock.
+///
+/// # Invariants
+///
+/// The nodes of the list are those of requests whose ownership was given up to it.
+pub(crate) struct RequestList<T: Operations> {
+    head: Opaque<bindings::llist_head>,
+    requests: PhantomData<Request<T>>,
+}
+
+// SAFETY: A `llist_head` may be used by any thread, and requests may move between threads.
+unsafe impl<T: Operations> Send for RequestList<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: Operations> Sync for RequestList<T> {}
+
+impl<T: Operations> RequestList<T> {
+    /// An empty list.
+    pub(crate) fn new() -> Self {
+        Self {
+            // INVARIANT: No nodes.
+            head: Opaque::new(bindings::llist_head {
+                first: core::ptr::null_mut(),
+            }),
+            requests: PhantomData,
+        }
+    }
+
+    /// Adds a request, and says whether the list was empty. May be called in any context.
+    pub(crate) fn push(&self, rq: Request<T>) -> bool {
+        let data = rq.into_data();
+        // SAFETY: The node is that of a request that was given up to us; the head is valid.
+        unsafe { helpers::ubd_llist_add(&raw mut (*data).node, self.head.get()) }
+    }
+
+    /// Whether there is nothing on the list.
+    pub(crate) fn is_empty(&self) -> bool {
+        // SAFETY: The head is valid.
+        unsafe { helpers::ubd_llist_empty(self.head.get()) }
+    }
+
+    /// Takes all requests, oldest first.
+    pub(crate) fn take(&self) -> Batch<T> {
+        Batch {
+            // SAFETY: The head is valid.
+            next: unsafe { helpers::ubd_llist_take(self.head.get()) },
+            requests: PhantomData,
+        }
+    }
+
+    pub(super) fn as_ptr(&self) -> *const bindings::llist_head {
+        self.head.get()
+    }
+}
+
+impl<T: Operations> Drop for RequestList<T> {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+/// Requests taken off a [`RequestList`].
+///
+/// # Invariants
+///
+/// `next` is null, or the node of a request that is owned by `self`, and so are those behind it.
+pub(crate) struct Batch<T: Operations> {
+    next: *mut bindings::llist_node,
+    requests: PhantomData<Request<T>>,
+}
+
+impl<T: Operations> Iterator for Batch<T> {
+    type Item = Request<T>;
+
+    fn next(&mut self) -> Option<Request<T>> {
+        if self.next.is_null() {
+            return None;
+        }
+        // SAFETY: By the type invariant this is the node of a request's data.
+        let data = unsafe { kernel::container_of!(self.next, RequestData, node) };
+        // SAFETY: The request was given up to the list, and is taken up again once.
+        let rq = unsafe { Request::from_data(data) };
+        // SAFETY: The node is valid while the request is.
+        self.next = unsafe { (*self.next).next };
+        Some(rq)
+    }
+}
+
+impl<T: Operations> Drop for Batch<T> {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel threads that serve lists of requests.
+//!
+//! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
+
+use super::blk_mq::{Operations, RequestList};
+use super::helpers;
+use core::ptr::NonNull;
+use kernel::{
+    bindings, error,
+    prelude::*,
+    sync::{aref::ARef, Arc},
+    task::Task,
+};
+
+/// The body of a kernel thread.
+pub(crate) trait Body: Send + Sync + 'static {
+    /// Runs in the thread, which ends when it returns; it must return soon after
+    /// [`wait`] has said that the thread is to stop.
+    fn run(&self);
+}
+
+/// A kernel thread that serves I/O: its allocations start none, and it is not throttled with
+/// those whose pages it writes. It is stopped, and waited for, when `self` is dropped.
+///
+/// # Invariants
+///
+/// `task` is a thread made by `kthread_create_on_node()`, which has not been stopped. It uses
+/// `body`, and nothing of it after it has been stopped.
+pub(crate) struct Thread<B: Body> {
+    task: ARef<Task>,
+    _body: Arc<B>,
+}
+
+// SAFETY: A thread may be woken and stopped from any other.
+unsafe impl<B: Body> Send for Thread<B> {}
+
+// SAFETY: As above.
+unsafe impl<B: Body> Sync for Thread<B> {}
+
+impl<B: Body> Thread<B> {
+    /// Starts a thread called `name` that runs `body`. May sleep. Returns `ENOMEM` or `EINTR`.
+    pub(crate) fn spawn(name: &CStr, body: Arc<B>) -> Result<Self> {
+        let data: *const B = &*body;
+        // SAFETY: `data` is what `main` wants, and valid until the thread has been stopped; the
+        // format takes the one string that it is given.
+        let task = error::from_err_ptr(unsafe {
+            bindings::kthread_create_on_node(
+                Some(Self::main),
+                data.cast_mut().cast(),
+                bindings::NUMA_NO_NODE,
+                c"%s".as_char_ptr(),
+                name.as_char_ptr(),
+            )
+        })?;
+        // SAFETY: The task is new and valid. The reference keeps it so after it has ended.
+        unsafe { bindings::get_task_struct(task) };
+        // SAFETY: As above.
+        unsafe { bindings::wake_up_process(task) };
+        let task = NonNull::new(task.cast()).ok_or(ENOMEM)?;
+        Ok(Self {
+            // INVARIANT: The thread is new.
+            // SAFETY: The reference was taken above.
+            task: unsafe { ARef::from_raw(task) },
+            _body: body,
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `data` must point to a `B` that is valid until the calling thread has ended.
+    unsafe extern "C" fn main(data: *mut kernel::ffi::c_void) -> i32 {
+        // SAFETY: By this function's requirement.
+        let body = unsafe { &*data.cast_const().cast::<B>() };
+        // SAFETY: Sets flags of the calling thread, which is this driver's.
+        unsafe { helpers::ubd_thread_serves_io() };
+        body.run();
+        // SAFETY: Called in a kernel thread. It must be there to be stopped, even if its body
+        // came to an end early.
+        while !unsafe { bindings::kthread_should_stop() } {
+            // SAFETY: Called in a context that may sleep.
+            unsafe { bindings::schedule_timeout_idle(FOREVER as _) };
+        }
+        0
+    }
+
+    /// The thread, to be woken when it is in [`wait`].
+    pub(crate) fn task(&self) -> ARef<Task> {
+        self.task.clone()
+    }
+}
+
+impl<B: Body> Drop for Thread<B> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the thread has not been stopped. Waits for its end.
+        unsafe { bindings::kthread_stop(self.task.as_ptr()) };
+    }
+}
+
+/// How long [`wait`] may sleep when nothing is to be done in the meantime.
+pub(crate) const FOREVER: isize = isize::MAX;
+
+/// Sleeps until the calling [`Thread`] is woken, or for `timeout` jiffies, but not while there is
+/// something on `list`. Returns true when the thread is to stop and the list is empty.
+pub(crate) fn wait<T: Operations>(list: &RequestList<T>, timeout: isize) -> bool {
+    // SAFETY: The list's head is valid. Called in a kernel thread's body, which may sleep.
+    unsafe { helpers::ubd_thread_wait(list.as_ptr(), timeout) }
+}
+
+/// A scope in which the calling task's allocations start no I/O.
+pub(crate) struct NoIo(u32, kernel::types::NotThreadSafe);
+
+impl NoIo {
+    /// Enters the scope, until the value is dropped.
+    pub(crate) fn new() -> Self {
+        // SAFETY: Sets a flag of the calling task; undone by the same task when dropped.
+        let flags = unsafe { helpers::ubd_noio_save() };
+        Self(flags, kernel::types::NotThreadSafe)
+    }
+}
+
+impl Drop for NoIo {
+    fn drop(&mut self) {
+        // SAFETY: The value came from the call that entered the scope.
+        unsafe { helpers::ubd_noio_restore(self.0) };
+    }
+}

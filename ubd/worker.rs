@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The threads of a unit that carry out and end its requests.
+//!
+//! Every hardware queue has a list and a [`Worker`] for what changes the disk, and the unit has a
+//! [`Flusher`], so that requests that come in while one flush runs share the next. Reads that have
+//! to wait for a disk run on a workqueue, each for itself: none holds up what is behind it.
+
+use crate::ubd::{
+    disk::Ubd,
+    image::Image,
+    io,
+    kernel::blk_mq::{Request, RequestList},
+    kernel::thread::{self, Body, NoIo},
+    kernel::workqueue::Workqueue,
+};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef,
+    sync::atomic::{Atomic, Full, Relaxed},
+    sync::{Arc, SetOnce},
+    task::Task,
+    time::msecs_to_jiffies,
+};
+
+/// How long a dirty page of the bitmap waits for a flush at most, in milliseconds.
+const DIRTY_MS: u32 = 5000;
+
+/// A list of requests and the thread that serves it.
+struct Queue {
+    list: RequestList<Ubd>,
+    thread: SetOnce<ARef<Task>>,
+}
+
+impl Queue {
+    fn new() -> Self {
+        Self {
+            list: RequestList::new(),
+            thread: SetOnce::new(),
+        }
+    }
+
+    fn wake_up(&self) {
+        if let Some(thread) = self.thread.as_ref() {
+            thread.wake_up();
+        }
+    }
+}
+
+/// What the threads of a unit share.
+pub(crate) struct Shared {
+    /// The unit's files.
+    pub(crate) image: Arc<Image>,
+    /// Whether every write is durable before it ends.
+    sync: bool,
+    queues: KVec<Queue>,
+    flushes: Queue,
+    /// Whether the flusher knows that there are dirty pages, and will write them in a while.
+    timed: Atomic<bool>,
+    cold: Workqueue,
+}
+
+impl Shared {
+    /// For a unit of `queues` hardware queues; `name` is that of its workqueue. With `sync` every
+    /// write is durable before it ends.
+    ///
+    /// May sleep. Returns `ENOMEM`.
+    pub(crate) fn new(image: Arc<Image>, queues: usize, sync: bool, name: &CStr) -> Result<Self> {
+        let mut all = KVec::with_capacity(queues, GFP_KERNEL)?;
+        for _ in 0..queues {
+            all.push(Queue::new(), GFP_KERNEL)?;
+        }
+        Ok(Self {
+            image,
+            sync,
+            queues: all,
+            flushes: Queue::new(),
+            timed: Atomic::new(false),
+            cold: Workqueue::new(name)?,
+        })
+    }
+
+    /// Hands a request to the worker of hardware queue `queue`. It starts when it is woken.
+    pub(crate) fn add(&self, queue: usize, rq: Request<Ubd>) {
+        match self.queues.get(queue) {
+            Some(queue) => {
+                queue.list.push(rq);
+            }
+            None => rq.end(Err(EIO)),
+        }
+    }
+
+    /// Wakes the worker of hardware queue `queue` if it has something to do.
+    pub(crate) fn wake_up(&self, queue: usize) {
+        if let Some(queue) = self.queues.get(queue) {
+            if !queue.list.is_empty() {
+                queue.wake_up();
+            }
+        }
+    }
+
+    /// Hands a flush to the flusher, and wakes it.
+    pub(crate) fn add_flush(&self, rq: Request<Ubd>) {
+        self.flushes.list.push(rq);
+        self.flushes.wake_up();
+    }
+
+    /// Hands a read that has to wait for a disk to a thread of its own.
+    pub(crate) fn add_cold(&self, rq: Request<Ubd>) {
+        rq.queue_work(&self.cold);
+    }
+
+    /// Carries out a read that has to wait for a disk. May sleep.
+    pub(crate) fn do_cold(&self, rq: Request<Ubd>) {
+        let _noio = NoIo::new();
+        let result = io::do_io(&self.image, &rq, false);
+        rq.end(result);
+    }
+}
+
+/// The thread of a hardware queue.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    queue: usize,
+}
+
+impl Worker {
+    /// Starts the thread of hardware queue `queue`. May sleep.
+    pub(crate) fn spawn(
+        shared: &Arc<Shared>,
+        queue: usize,
+        name: &CStr,
+    ) -> Result<thread::Thread<Self>> {
+        let body = Self {
+            shared: shared.clone(),
+            queue,
+        };
+        let thread = thread::Thread::spawn(name, Arc::new(body, GFP_KERNEL)?)?;
+        if let Some(queue) = shared.queues.get(queue) {
+            queue.thread.populate(thread.task());
+        }
+        Ok(thread)
+    }
+}
+
+impl Body for Worker {
+    fn run(&self) {
+        let shared = &*self.shared;
+        let Some(queue) = shared.queues.get(self.queue) else {
+            return;
+        };
+        while !thread::wait(&queue.list, thread::FOREVER) {
+            for rq in queue.list.take() {
+                let result = io::do_io(&shared.image, &rq, shared.sync);
+                rq.end(result);
+            }
+            if !shared.timed.load(Relaxed)
+                && shared.image.is_dirty()
+                && !shared.timed.xchg(true, Full)
+            {
+                shared.flushes.wake_up();
+            }
+        }
+    }
+}
+
+/// The thread that flushes.
+pub(crate) struct Flusher(Arc<Shared>);
+
+impl Flusher {
+    /// Starts the thread. May sleep.
+    pub(crate) fn spawn(shared: &Arc<Shared>, name: &CStr) -> Result<thread::Thread<Self>> {
+        let body = Arc::new(Self(shared.clone()), GFP_KERNEL)?;
+        let thread = thread::Thread::spawn(name, body)?;
+        shared.flushes.thread.populate(thread.task());
+        Ok(thread)
+    }
+}
+
+impl Body for Flusher {
+    fn run(&self) {
+        let Self(shared) = self;
+        let list = &shared.flushes.list;
+        loop {
+            let timed = shared.timed.load(Relaxed);
+            let timeout = if timed {
+                isize::try_from(msecs_to_jiffies(DIRTY_MS)).unwrap_or(thread::FOREVER)
+            } else {
+                thread::FOREVER
+            };
+            if thread::wait(list, timeout) {
+                return;
+            }
+            let mut batch = list.take().peekable();
+            if batch.peek().is_none() && !timed {
+                continue;
+            }
+            // Before the flush, so that what gets dirty meanwhile is seen by a worker.
+            shared.timed.store(false, Relaxed);
+            let result = shared.image.flush();
+            batch.for_each(|rq| rq.end(result));
+        }
+    }
+}
