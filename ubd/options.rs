@@ -427,9 +427,9 @@ mod tests {
         assert!(Line::is(&options, b"2=f"));
         options.serial = Some(b"s=1");
         options.flags.data = true;
-        options.flags.read_only = true;
-        assert_eq!(parse(b"2dr=f,,s=1"), Ok(Setting::Unit(options)));
-        assert!(Line::is(&options, b"2rd=f,,s=1"));
+        options.flags.no_trim = true;
+        assert_eq!(parse(b"2td=f,,s=1"), Ok(Setting::Unit(options)));
+        assert!(Line::is(&options, b"2dt=f,,s=1"));
 
         assert_eq!(parse(b"0="), Err(Error::NoFile));
         assert_eq!(parse(b"0=,b"), Err(Error::NoFile));

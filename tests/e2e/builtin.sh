@@ -26,8 +26,8 @@ guest_options() {
 	says "a unit out of range" 16=/plain range
 	says "a letter that is no flag" 0x=/plain flag
 	says "a unit twice" 0=/plain already
-	says "ubd=<n>" ubd=7
-	says "ubd=sync" ubde /other sync
+	says "ubd=<n>" "ubd=<n>" obsolete
+	says "ubd=sync" ubde /other "flags s"
 	check "udb is a typo" grep -q 'udb5=/plain.*typo' -i <(messages)
 	plan
 }

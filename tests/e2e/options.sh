@@ -64,8 +64,8 @@ sum back >back.sum
 
 # Which unit.
 
-malformed "no unit" "ubd==$work/plain" -- "=$work/plain" unit
-malformed "no number and no letter" "ubd=A=$work/plain" -- "A=$work/plain" unit
+malformed "no unit" "ubd==$work/plain" -- "=$work/plain" number
+malformed "no number and no letter" "ubd=A=$work/plain" -- "A=$work/plain" number
 malformed "unit 16" "ubd16=$work/plain" -- 16 range
 malformed "unit 16, the other way" "ubd=16=$work/plain" -- "16=$work/plain" range
 malformed "unit q" "ubd=q=$work/plain" -- "q=$work/plain" range
@@ -80,11 +80,12 @@ attached "unit 15" "ubd15=$work/plain" /dev/ubdp
 
 # Flags.
 
-malformed "a letter that is no flag" "ubd=0x=$work/plain" -- "0x=$work/plain" flag rscdt
+malformed "a letter that is no flag" "ubd=0x=$work/plain" -- "0x=$work/plain" flag "not 'x'"
 malformed "a letter that is no flag, the other way" "ubd0q=$work/plain" -- flag
 malformed "too many flags" "ubd=0rrrrrrrrrrrrr=$work/plain" -- "0rrrrrrrrrrrrr=$work/plain" many
 malformed "no '='" "ubd=0r" -- "0r" "'='"
 malformed "no '=' at all" ubd0 -- ubd0 "'='"
+malformed "no file" "ubd0=" -- ubd0= file
 malformed "d and a second file" "ubd0d=$work/new:$work/back" -- "$work/new:$work/back" "'d'"
 check "nothing was created" test ! -e new
 
@@ -151,9 +152,9 @@ done
 rm -f new
 mark
 load "ubd0=$work/new:$work/back" "ubd1rs=$work/plain"
-says "a new COW file: the message" ubda "$work/new" "$work/back" creat
+says "a new COW file: the message" ubda "$work/new" "$work/back" made
 says "an attached unit: the message" ubda "$work/new" "$work/back"
-says "an attached unit: the message with flags" ubdb "$work/plain" rs
+says "an attached unit: the message with flags" ubdb "$work/plain" "flags rs"
 model write /dev/ubda want 5120 1024 new
 unload
 check "a new COW file is in V3, sparse, and names its backing file" \
@@ -168,12 +169,11 @@ is "a relative name: the path in the header is absolute" "$(model info relative 
 
 failing "a file that is missing" "ubd0=$work/missing" -- ubda "$work/missing" open
 failing "a backing file that is missing" "ubd0=$work/new2:$work/missing" -- ubda "$work/missing" open
-check "no COW file was created for it" test ! -e new2
+check "no COW file was made of it" test ! -s new2
 model make-cow cow back --name "$work/gone"
 failing "a COW file whose backing file is missing" "ubd0=$work/cow" -- ubda "$work/gone" open
 failing "a folder" "ubd0=$work" -- ubda "$work" open
 failing "a file without a size" "ubd0=/dev/zero" -- ubda /dev/zero size
-failing "no file" "ubd0=" -- ubda file
 failing "a plain image with a backing file" "ubd0=$work/plain:$work/back" -- ubda "$work/plain" COW
 is "and it is as it was" "$(sum plain)" "$(cat plain.sum)"
 mark
@@ -279,14 +279,19 @@ is "the device below a COW file is as it was" "$(sum /dev/ram1)" "$(cat ram1.sum
 
 mark
 check "ubd=<n>: the obsolete fake major is taken" load ubd=7 "ubd0=$work/plain"
-says "ubd=<n>: one warning" ubd=7
+says "ubd=<n>: one warning" "ubd=<n>" obsolete
 check "ubd=<n>: nothing else" test -b /dev/ubda
 unload
 mark
 load "ubd0=$work/plain" ubd=sync "ubd1=$work/other"
 check "ubd=sync is taken" test -b /dev/ubda -a -b /dev/ubdb
-says "ubd=sync: the units after it have s" ubdb "$work/other" sync
-refuse "ubd=sync: those before it do not" said ubda "$work/plain" sync
+says "ubd=sync: the units after it have s" ubdb "$work/other" "flags s"
+refuse "ubd=sync: those before it do not" said ubda "$work/plain" flags
+unload
+mark
+check "udb…: taken" load "udb0=$work/plain" "ubd1=$work/other"
+says "udb…: one message that it is a typo" "udb0=$work/plain" typo
+check "udb…: nothing else" test ! -e /dev/ubda -a -b /dev/ubdb
 unload
 
 plan

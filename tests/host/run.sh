@@ -47,10 +47,11 @@ run_tests() {
 		*) report not "$name" ;;
 		esac
 	done < <(sed -nE 's/^test (.+) \.\.\. (ok|FAILED|ignored.*)$/\1 \2/p' "$log")
-	if [ $rc != 0 ] || [ $count = "$before" ]; then
+	# It may have failed before or between the tests.
+	if [ $count = "$before" ] || { [ $rc != 0 ] && [ $failed = 0 ]; }; then
 		report not "cargo test"
-		show_log
 	fi
+	[ $failed = 0 ] || show_log
 }
 
 # Coverage is counted by a pass of the compiler. It needs the fuzzer's run time,
