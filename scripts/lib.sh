@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 #
 # What every script here needs: where things are, and how to speak to the
 # user. To be sourced.
@@ -53,7 +53,7 @@ hash_of() {
 # a build in the checkout leaves there is not among them.
 driver_files() {
 	(
-		cd "$top"
+		cd "$top" || exit
 		find Kbuild Kconfig .kunitconfig rnull_ubd.rs ubd -type f \
 			\( -name 'K*' -o -name .kunitconfig -o -name '*.rs' -o -name '*.[chS]' \) \
 			! -name '*.mod.c' ! -name '*_generated.*' | sort

@@ -257,14 +257,16 @@ impl Image {
 
     fn load(&self, layer: &Layer, map: &Map, NotLoaded(page): NotLoaded) -> Result {
         let _one_at_a_time = self.loading.lock();
-        let Some((offset, len)) = page_in_file(&map.layout, page) else {
-            // A bit of no sector: the caller's range is not of this disk.
+        if page >= map.layout.sectors.div_ceil(bitmap::PAGE_SECTORS) {
+            // The caller's range is not of this disk.
             return Err(EIO);
-        };
+        }
         let mut bytes = KBox::<bitmap::PageBytes>::zeroed(GFP_KERNEL)?;
-        if !layer.file.is_hole(offset, len as u64) {
-            let part = bytes.get_mut(..len).ok_or(EIO)?;
-            layer.file.read_at(part, offset)?;
+        if let Some((offset, len)) = page_in_file(&map.layout, page) {
+            if !layer.file.is_hole(offset, len as u64) {
+                let part = bytes.get_mut(..len).ok_or(EIO)?;
+                layer.file.read_at(part, offset)?;
+            }
         }
         map.bitmap.load(page, &bytes)?;
         Ok(())

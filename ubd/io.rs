@@ -93,10 +93,9 @@ fn zero<T: Operations>(image: &Image, rq: &Request<T>, unmap: bool) -> Result {
     image.set_written(rq.offset(), rq.len())
 }
 
-/// Where byte `pos` of the disk is in the file that is written.
+/// Where byte `pos` of the disk, the start of a block, is in the file that is written.
 fn offset_in_top(layer: &Layer, pos: u64) -> u64 {
-    layer
-        .map
-        .as_ref()
-        .map_or(pos, |map| map.layout.data_offset + pos)
+    layer.map.as_ref().map_or(pos, |map| {
+        map.layout.data_at(pos >> map.layout.sector_shift)
+    })
 }

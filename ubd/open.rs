@@ -88,16 +88,18 @@ impl Opening<'_> {
                 self.create(path, backing)?
             }
             (Err(e), _) => return Err(self.failed(path, "cannot be opened", e)),
-            (Ok(file), Some(backing)) if file.is_regular() && file.size() == 0 => {
-                if self.read_only {
-                    return Err(self.failed(path, "is empty and cannot be written", EINVAL));
+            (Ok(file), backing) => {
+                self.lock(&file, path, !self.read_only)?;
+                match backing {
+                    Some(backing) if file.is_regular() && file.size() == 0 && !self.read_only => {
+                        self.fill_new(file, path, backing)?
+                    }
+                    None if self.flags.data => (file, None),
+                    _ => {
+                        let cow = self.read_header(&file, path)?;
+                        (file, cow)
+                    }
                 }
-                self.fill_new(file, path, backing)?
-            }
-            (Ok(file), None) if self.flags.data => (file, None),
-            (Ok(file), _) => {
-                let cow = self.read_header(&file, path)?;
-                (file, cow)
             }
         };
         let Some(cow) = cow else {
@@ -110,9 +112,10 @@ impl Opening<'_> {
         };
         if cow.layout.short_of_room && !self.read_only {
             pr_warn!(
-                "{}: {}: no room for the last byte of the bitmap, read-only\n",
+                "{}: {}: the bitmap has no room for the sectors from {} on, read-only\n",
                 self.label,
-                Text(path)
+                Text(path),
+                cow.layout.mapped_sectors()
             );
             self.read_only = true;
         }
@@ -123,32 +126,28 @@ impl Opening<'_> {
         self.image(size)
     }
 
-    /// Opens the file that is to be written, read-only where it must be, and locks it.
+    /// Opens the file that is to be written, read-only where it must be.
     fn open_top(&mut self, path: &[u8]) -> Result<File> {
         let path_c = c_string(path)?;
-        let mut access = if self.read_only {
-            Access::Read
-        } else {
-            Access::ReadWrite
-        };
-        let file = match File::open(&path_c, access) {
-            Err(e) if (e == EROFS || e == EACCES) && !self.read_only => {
-                access = Access::Read;
-                let file = File::open(&path_c, access)?;
+        if self.read_only {
+            return File::open(&path_c, Access::Read);
+        }
+        match File::open(&path_c, Access::ReadWrite) {
+            Err(e) if e == EROFS || e == EACCES => {
+                let file = File::open(&path_c, Access::Read)?;
                 pr_info!(
                     "{}: {}: cannot be written ({e:?}), read-only\n",
                     self.label,
                     Text(path)
                 );
                 self.read_only = true;
-                file
+                Ok(file)
             }
-            result => result?,
-        };
-        self.lock(&file, path, access != Access::Read)?;
-        Ok(file)
+            result => result,
+        }
     }
 
+    /// Locks a file against other processes, unless the user said not to. Says what failed.
     fn lock(&self, file: &File, path: &[u8], exclusive: bool) -> Result {
         if self.flags.shared {
             return Ok(());
@@ -215,6 +214,8 @@ impl Opening<'_> {
         } else {
             lower.path(&mut buf)?
         };
+        let layout = Layout::new_v3(size, NEW_SECTOR_SIZE, NEW_ALIGNMENT)
+            .map_err(|e| self.unusable(backing, &e))?;
         let header = Header {
             version: Version::V3,
             mtime: stat.mtime as u32,
@@ -223,8 +224,6 @@ impl Opening<'_> {
             alignment: NEW_ALIGNMENT,
             backing_file: absolute,
         };
-        let layout = Layout::new(&header, PAGE_SIZE as u32)
-            .map_err(|e| self.unusable(backing, &e))?;
         // The header comes last: only with all else in place is this a COW file.
         file.truncate(layout.file_len())?;
         file.sync()?;
