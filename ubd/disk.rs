@@ -8,7 +8,7 @@ use crate::ubd::{
     kernel::blk_mq::{Operation, Operations, Request},
     kernel::gen_disk::{Config, GenDisk, Limits},
     kernel::platform::Device,
-    kernel::thread::Thread,
+    kernel::thread::{NoIo, Thread},
     options::{letter, Options},
     worker::{Flusher, Shared, Worker},
 };
@@ -37,10 +37,15 @@ impl Operations for Ubd {
 
     fn queue_rq(shared: &Shared, queue: usize, rq: Request<Self>, last: bool) {
         match rq.operation() {
-            Operation::Read => match io::read(&shared.image, &rq, Wait::Never) {
-                Err(e) if e == EAGAIN => shared.add_cold(rq),
-                result => rq.end(result),
-            },
+            Operation::Read => {
+                let noio = NoIo::new();
+                let result = io::read(&shared.image, &rq, Wait::Never);
+                drop(noio);
+                match result {
+                    Err(e) if e == EAGAIN => shared.add_cold(rq),
+                    result => rq.end(result),
+                }
+            }
             Operation::Flush => shared.add_flush(rq),
             // The submitter may hold a journal handle of the file system above, under which
             // nothing must be written to the one below.

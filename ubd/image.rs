@@ -163,6 +163,12 @@ impl Image {
         map.is_some_and(|map| map.bitmap.is_dirty())
     }
 
+    /// How many pages of the written file's bitmap are not on disk.
+    pub(crate) fn dirty_pages(&self) -> u64 {
+        let map = self.layers.first().and_then(|layer| layer.map.as_ref());
+        map.map_or(0, |map| map.bitmap.dirty_pages())
+    }
+
     /// Whether an error has made the image read-only for good.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Relaxed)

@@ -94,8 +94,9 @@ impl PinnedDrop for Units {
             let Some(disk) = disk.take() else { continue };
             if let Err(e) = disk.image().flush() {
                 pr_err!(
-                    "ubd{}: could not be flushed at its removal: {e:?}\n",
-                    letter(unit)
+                    "ubd{}: could not be flushed at its removal, {} bitmap pages are lost: {e:?}\n",
+                    letter(unit),
+                    disk.image().dirty_pages()
                 );
             }
         }

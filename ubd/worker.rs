@@ -10,7 +10,7 @@ use crate::ubd::{
     disk::Ubd,
     image::Image,
     io,
-    kernel::blk_mq::{Request, RequestList},
+    kernel::blk_mq::{Completions, Request, RequestList},
     kernel::thread::{self, Body, NoIo},
     kernel::workqueue::Workqueue,
 };
@@ -30,6 +30,9 @@ const DIRTY_MS: u32 = 5000;
 struct Queue {
     list: RequestList<Ubd>,
     thread: SetOnce<ARef<Task>>,
+    /// Whether the thread has been woken and will look at the list before it sleeps again, so
+    /// that nobody needs to wake it.
+    awake: Atomic<bool>,
 }
 
 impl Queue {
@@ -37,13 +40,30 @@ impl Queue {
         Self {
             list: RequestList::new(),
             thread: SetOnce::new(),
+            awake: Atomic::new(false),
         }
     }
 
+    /// Wakes the thread, after something was put on the list.
     fn wake_up(&self) {
+        // What it is woken for was made known with a full barrier, and there is one in `wait()`
+        // between the store and the look at that: either it sees it, or this sees that it may
+        // sleep.
+        if self.awake.load(Relaxed) || self.awake.xchg(true, Full) {
+            return;
+        }
         if let Some(thread) = self.thread.as_ref() {
             thread.wake_up();
         }
+    }
+
+    /// Sleeps until woken, or for `timeout` jiffies, unless there is something on the list or
+    /// `ready` says so. Returns true when the thread is to stop and the list is empty.
+    fn wait(&self, timeout: isize, ready: impl FnOnce() -> bool) -> bool {
+        self.awake.store(false, Relaxed);
+        let stop = thread::wait(timeout, || !self.list.is_empty() || ready());
+        self.awake.store(true, Relaxed);
+        stop && self.list.is_empty()
     }
 }
 
@@ -149,11 +169,13 @@ impl Body for Worker {
         let Some(queue) = shared.queues.get(self.queue) else {
             return;
         };
-        while !thread::wait(&queue.list, thread::FOREVER) {
+        while !queue.wait(thread::FOREVER, || false) {
+            let mut completions = Completions::new();
             for rq in queue.list.take() {
                 let result = io::do_io(&shared.image, &rq, shared.sync);
-                rq.end(result);
+                completions.end(rq, result);
             }
+            drop(completions);
             if !shared.timed.load(Relaxed)
                 && shared.image.is_dirty()
                 && !shared.timed.xchg(true, Full)
@@ -188,7 +210,8 @@ impl Body for Flusher {
             } else {
                 thread::FOREVER
             };
-            if thread::wait(list, timeout) {
+            let changed = || shared.timed.load(Relaxed) != timed;
+            if shared.flushes.wait(timeout, changed) {
                 return;
             }
             let mut batch = list.take().peekable();

@@ -90,8 +90,24 @@ scaled() {
 	echo $((($1 * scale + 99) / 100))
 }
 
+# model COMMAND...: model.py. In a guest one process forks for every request:
+# to start Python takes a second or more there.
 model() {
-	python3 "$e2e/model.py" "$@"
+	local reply=/tmp/model.$BASHPID line code=1 IFS=$'\x1f'
+	if [ ! -p /tmp/model ]; then
+		python3 "$e2e/model.py" "$@"
+		return
+	fi
+	mkfifo "$reply"
+	printf '%s\n' "$PWD$IFS$reply$IFS$*" >/tmp/model
+	while IFS= read -r line; do
+		case $line in
+		$'\4'*) code=${line#?} ;;
+		*) printf '%s\n' "$line" ;;
+		esac
+	done <"$reply"
+	rm "$reply"
+	return "$code"
 }
 
 sum() {
@@ -187,13 +203,19 @@ else
 		mount -t tmpfs -o size=90% ubd-test "$work"
 	fi
 	cd "$work" || exit
+	if [ "${1:-}" != uml ]; then
+		mkfifo /tmp/model
+		python3 "$e2e/model.py" serve /tmp/model &
+		server=$!
+	fi
 	leave() {
 		local code=$?
+		kill "$server"
 		if loaded && ! unload 2>/dev/null; then
 			note "rnull_ubd could not be unloaded at the end"
 			code=1
 		fi
 		exit $code
 	}
-	trap leave EXIT
+	[ "${1:-}" = uml ] || trap leave EXIT
 fi

@@ -8,16 +8,16 @@
 
 # hold FILE KIND: another process takes the lock and keeps it.
 hold() {
-	local line
-	exec 3< <(exec python3 "$e2e/model.py" lock "$1" "$2" --hold)
-	holder=$!
-	read -r line <&3
-	[ "$line" = locked ] || not_ok "a process can lock $1" "$line"
+	local answer
+	exec 3< <(model lock "$1" "$2" --hold)
+	read -r answer holder <&3
+	[ "$answer" = locked ] || not_ok "a process can lock $1" "$answer"
 }
 
+# release: and is gone.
 release() {
 	kill "$holder"
-	wait "$holder" 2>/dev/null
+	cat <&3
 	exec 3<&-
 }
 

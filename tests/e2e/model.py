@@ -588,7 +588,7 @@ def lock(args):
     except (BlockingIOError, PermissionError):
         print("refused", flush=True)
         sys.exit(1)
-    print("locked", flush=True)
+    print("locked", os.getpid(), flush=True)
     if args.hold:
         signal.pause()
 
@@ -891,7 +891,7 @@ def crash_state(args):
     print(crashes.done)
 
 
-def main():
+def commands_of():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
 
@@ -1020,13 +1020,62 @@ def main():
     p.add_argument("out")
     p.add_argument("--lucky", action="store_true")
 
-    args = parser.parse_args()
+    return parser
+
+
+def serve(fifo):
+    """Do what the lines of a pipe say, a process each: see model() in lib.sh.
+
+    An interpreter takes a second to start on an emulated processor.
+    """
+    parser = commands_of()
+    fd = os.open(fifo, os.O_RDWR)
+    with open(fd, "rb", closefd=False) as requests:
+        for line in requests:
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                pass
+            if os.fork():
+                continue
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            cwd, reply, *argv = line[:-1].decode().split("\x1f")
+            os.close(fd)
+            os.chdir(cwd)
+            out = os.open(reply, os.O_WRONLY)
+            # When the answer is there all that was open is closed.
+            worker = os.fork()
+            if worker == 0:
+                os.dup2(out, 1)
+                os.dup2(out, 2)
+                code = 1
+                try:
+                    code = run(parser, argv)
+                finally:
+                    sys.stdout.flush()
+                    os._exit(code)
+            code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+            os.write(out, f"\4{code & 255}\n".encode())
+            os._exit(0)
+
+
+def run(parser, argv):
+    """Do what a command line says; the exit code."""
     try:
+        args = parser.parse_args(argv)
         args.run(args)
-    except (Wrong, OSError) as e:
-        print(f"{type(e).__name__}: {e}" if isinstance(e, OSError) else e)
-        sys.exit(1)
+        return 0
+    except SystemExit as e:
+        return e.code or 0
+    except Wrong as e:
+        print(e)
+    except Exception as e:  # pylint: disable=broad-except
+        print(f"{type(e).__name__}: {e}, line {e.__traceback__.tb_next.tb_lineno}")
+    return 1
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["serve"]:
+        serve(sys.argv[2])
+    sys.exit(run(commands_of(), sys.argv[1:]))

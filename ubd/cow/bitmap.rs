@@ -288,6 +288,7 @@ fn low_bits(count: u64) -> u64 {
     }
 }
 
+/// Sets the bits of `mask`. A full barrier if any was clear.
 fn set_bits(word: &Atomic<u64>, mask: u64) {
     let mut old = word.load(Relaxed);
     while let Err(now) = word.cmpxchg(old, old | mask, Full) {

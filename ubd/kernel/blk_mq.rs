@@ -7,7 +7,7 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-pub(crate) use super::request::{Operation, Request, RequestList};
+pub(crate) use super::request::{Completions, Operation, Request, RequestList};
 
 use super::request::RequestData;
 use core::marker::PhantomData;
@@ -22,8 +22,7 @@ pub(crate) trait Operations: Sized + 'static {
     /// Takes a request of hardware queue `queue`. With `last` unset more will follow, or
     /// [`Self::commit_rqs`].
     ///
-    /// Called where sleeping is allowed, but by tasks that hold locks of the file systems above,
-    /// in a scope with no I/O from allocations.
+    /// Called where sleeping is allowed, but by tasks that hold locks of the file systems above.
     fn queue_rq(data: &Self::Data, queue: usize, rq: Request<Self>, last: bool);
 
     /// Nothing follows what was queued on `queue` with `last` unset.
@@ -81,7 +80,6 @@ impl<T: Operations> Vtable<T> {
                 &*(*(*hctx).queue).queuedata.cast::<T::Data>(),
             )
         };
-        let _noio = super::thread::NoIo::new();
         T::queue_rq(data, queue, rq, last);
         bindings::BLK_STS_OK as bindings::blk_status_t
     }

@@ -140,19 +140,14 @@ void ubd_thread_serves_io(void)
 	current->flags |= PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO;
 }
 
-/* Sleeps until woken, but not when there is something on the list or the
- * thread is to stop. True when it is to stop and the list is empty.
- */
-bool ubd_thread_wait(const struct llist_head *head, long timeout)
+void ubd_thread_prepare_to_sleep(void)
 {
-	bool stop;
-
 	set_current_state(TASK_IDLE);
-	stop = kthread_should_stop();
-	if (!stop && llist_empty(head))
-		schedule_timeout(timeout);
+}
+
+void ubd_thread_awake(void)
+{
 	__set_current_state(TASK_RUNNING);
-	return stop && llist_empty(head);
 }
 
 unsigned int ubd_noio_save(void)
@@ -168,6 +163,17 @@ void ubd_noio_restore(unsigned int flags)
 bool ubd_request_fua(const struct request *rq)
 {
 	return rq->cmd_flags & REQ_FUA;
+}
+
+bool ubd_request_add_to_batch(struct request *rq, struct io_comp_batch *batch)
+{
+	return blk_mq_add_to_batch(rq, batch, false, blk_mq_end_request_batch);
+}
+
+void ubd_batch_end(struct io_comp_batch *batch)
+{
+	if (!rq_list_empty(&batch->req_list))
+		blk_mq_end_request_batch(batch);
 }
 
 void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,

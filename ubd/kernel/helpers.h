@@ -12,6 +12,7 @@
 struct bio;
 struct file;
 struct hd_geometry;
+struct io_comp_batch;
 struct iov_iter;
 struct kiocb;
 struct llist_head;
@@ -38,11 +39,14 @@ struct llist_node *ubd_llist_take(struct llist_head *head);
 bool ubd_llist_empty(const struct llist_head *head);
 
 void ubd_thread_serves_io(void);
-bool ubd_thread_wait(const struct llist_head *head, long timeout);
+void ubd_thread_prepare_to_sleep(void);
+void ubd_thread_awake(void);
 unsigned int ubd_noio_save(void);
 void ubd_noio_restore(unsigned int flags);
 
 bool ubd_request_fua(const struct request *rq);
+bool ubd_request_add_to_batch(struct request *rq, struct io_comp_batch *batch);
+void ubd_batch_end(struct io_comp_batch *batch);
 void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
 		       u16 cylinders);
 void ubd_limits_features(struct queue_limits *lim, bool write_cache,

@@ -43,11 +43,17 @@ extern "C" {
     pub(super) fn ubd_llist_empty(head: *const bindings::llist_head) -> bool;
 
     pub(super) fn ubd_thread_serves_io();
-    pub(super) fn ubd_thread_wait(head: *const bindings::llist_head, timeout: isize) -> bool;
+    pub(super) fn ubd_thread_prepare_to_sleep();
+    pub(super) fn ubd_thread_awake();
     pub(super) fn ubd_noio_save() -> c_uint;
     pub(super) fn ubd_noio_restore(flags: c_uint);
 
     pub(super) fn ubd_request_fua(rq: *const bindings::request) -> bool;
+    pub(super) fn ubd_request_add_to_batch(
+        rq: *mut bindings::request,
+        batch: *mut bindings::io_comp_batch,
+    ) -> bool;
+    pub(super) fn ubd_batch_end(batch: *mut bindings::io_comp_batch);
     pub(super) fn ubd_limits_features(
         lim: *mut bindings::queue_limits,
         write_cache: bool,

@@ -219,6 +219,73 @@ impl<T: Operations> Drop for Request<T> {
     }
 }
 
+/// Requests that have succeeded and are ended together, which costs less than one by one.
+///
+/// # Invariants
+///
+/// The requests in `batch` were given up to it and succeeded.
+pub(crate) struct Completions<T: Operations> {
+    batch: bindings::io_comp_batch,
+    requests: usize,
+    bytes: u64,
+    operations: PhantomData<T>,
+}
+
+impl<T: Operations> Completions<T> {
+    /// When so many requests have gathered they are ended.
+    const REQUESTS: usize = 16;
+
+    /// When so many bytes of requests have gathered they are ended: as long ones take longer.
+    const BYTES: u64 = 128 << 10;
+
+    /// No requests.
+    pub(crate) fn new() -> Self {
+        Self {
+            // INVARIANT: No requests.
+            batch: pin_init::zeroed(),
+            requests: 0,
+            bytes: 0,
+            operations: PhantomData,
+        }
+    }
+
+    /// Ends the request with the status that stands for `result`, soon or at the latest when
+    /// [`Self::end_all`] is called, or `self` dropped.
+    pub(crate) fn end(&mut self, rq: Request<T>, result: Result) {
+        self.requests += 1;
+        self.bytes += rq.len();
+        if result.is_err() {
+            rq.end(result);
+        } else {
+            let rq = ManuallyDrop::new(rq);
+            // SAFETY: The request is started and has succeeded; the batch is valid.
+            // INVARIANT: If taken by the batch it is not used here any more.
+            if !unsafe { helpers::ubd_request_add_to_batch(rq.rq.as_ptr(), &mut self.batch) } {
+                ManuallyDrop::into_inner(rq).end(result);
+            }
+        }
+        if self.requests >= Self::REQUESTS || self.bytes >= Self::BYTES {
+            self.end_all();
+        }
+    }
+
+    /// Ends all requests that have gathered.
+    pub(crate) fn end_all(&mut self) {
+        // SAFETY: By the type invariant the batch's requests are ours to end.
+        unsafe { helpers::ubd_batch_end(&mut self.batch) };
+        // INVARIANT: The batch is empty again.
+        self.batch = pin_init::zeroed();
+        self.requests = 0;
+        self.bytes = 0;
+    }
+}
+
+impl<T: Operations> Drop for Completions<T> {
+    fn drop(&mut self) {
+        self.end_all();
+    }
+}
+
 /// `REQ_NOUNMAP` of `include/linux/blk_types.h`, a cast that bindgen passes over.
 const REQ_NOUNMAP: u32 = 1 << bindings::req_flag_bits___REQ_NOUNMAP;
 
@@ -270,10 +337,6 @@ impl<T: Operations> RequestList<T> {
             next: unsafe { helpers::ubd_llist_take(self.head.get()) },
             requests: PhantomData,
         }
-    }
-
-    pub(super) fn as_ptr(&self) -> *const bindings::llist_head {
-        self.head.get()
     }
 }
 

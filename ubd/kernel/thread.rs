@@ -4,7 +4,6 @@
 //!
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
-use super::blk_mq::{Operations, RequestList};
 use super::helpers;
 use core::ptr::NonNull;
 use kernel::{
@@ -80,7 +79,7 @@ impl<B: Body> Thread<B> {
         // came to an end early.
         while !unsafe { bindings::kthread_should_stop() } {
             // SAFETY: Called in a context that may sleep.
-            unsafe { bindings::schedule_timeout_idle(FOREVER as _) };
+            unsafe { bindings::schedule_timeout_idle(FOREVER) };
         }
         0
     }
@@ -101,11 +100,22 @@ impl<B: Body> Drop for Thread<B> {
 /// How long [`wait`] may sleep when nothing is to be done in the meantime.
 pub(crate) const FOREVER: isize = isize::MAX;
 
-/// Sleeps until the calling [`Thread`] is woken, or for `timeout` jiffies, but not while there is
-/// something on `list`. Returns true when the thread is to stop and the list is empty.
-pub(crate) fn wait<T: Operations>(list: &RequestList<T>, timeout: isize) -> bool {
-    // SAFETY: The list's head is valid. Called in a kernel thread's body, which may sleep.
-    unsafe { helpers::ubd_thread_wait(list.as_ptr(), timeout) }
+/// Sleeps until the calling [`Thread`] is woken, or for `timeout` jiffies, unless `ready` says that
+/// there is something to do. Returns whether the thread is to stop.
+///
+/// Who makes `ready` true and then wakes the thread is never missed.
+pub(crate) fn wait(timeout: isize, ready: impl FnOnce() -> bool) -> bool {
+    // SAFETY: Called in a kernel thread's body, which may sleep.
+    unsafe { helpers::ubd_thread_prepare_to_sleep() };
+    // SAFETY: Called in a kernel thread.
+    let stop = unsafe { bindings::kthread_should_stop() };
+    if !stop && !ready() {
+        // SAFETY: Called in a context that may sleep.
+        unsafe { bindings::schedule_timeout(timeout) };
+    }
+    // SAFETY: Undoes what was done above.
+    unsafe { helpers::ubd_thread_awake() };
+    stop
 }
 
 /// A scope in which the calling task's allocations start no I/O.

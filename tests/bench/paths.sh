@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The paths and the cells that are measured, as functions in the guest. To be
+# sourced.
+
+work=/tmp/bench
+mib=256
+mkdir -p $work
+cd $work || exit
+device='' snapshot='' loaded=''
+loops=()
+
+# describe: what the results must name.
+describe() {
+	echo "@about kernel $(uname -r)"
+	echo "@about fio $(fio --version)"
+	echo "@about cpus $(nproc)"
+	echo "@about acceleration $VM_ACCEL"
+}
+
+# filled FILE: gives every page of it its memory.
+filled() {
+	dd if=/dev/zero of="$1" bs=1M count=$mib status=none
+}
+
+# prepare PATH...: what paths share, and what is too slow to make for each cell.
+prepare() {
+	echo "@say preparing"
+	case " $* " in *" file "* | *" loop"* | *" dm-snapshot "* | *" ubd-"*) filled image ;; esac
+	case " $* " in *" brd "*) filled /dev/ram0 ;; esac
+	case " $* " in *" ubd-cow-mixed "*)
+		load "ubd0=$work/mixed:$work/image"
+		# Every second block: after each request one of the same size is left out.
+		fio --name=mix --thread --filename=$device --ioengine=io_uring --direct=1 \
+			--rw=write:4k --bs=4k --iodepth=32 --size=${mib}M --io_size=$((mib / 2))M >/dev/null
+		unmake
+		;;
+	esac
+}
+
+# load PARAMETER: the driver, with one unit.
+load() {
+	modprobe rnull_ubd "$1"
+	loaded=1 device=/dev/ubda
+}
+
+# loop OPTION... FILE
+loop() {
+	device=$(losetup --show -f "$@")
+	loops+=("$device")
+}
+
+make_null_blk() {
+	device=/dev/nullb0
+}
+
+make_brd() {
+	device=/dev/ram0
+}
+
+make_file() {
+	device=$work/image
+}
+
+make_loop() {
+	loop image
+}
+
+make_loop_direct() {
+	loop --direct-io=on image
+}
+
+make_dm_snapshot() {
+	rm -f store
+	truncate -s $((mib + 64))M store
+	loop image
+	loop store
+	snapshot=bench
+	# Persistent, as a COW file is; chunks of 4 KiB, as the requests are.
+	dmsetup create --noudevsync $snapshot --table \
+		"0 $((mib * 2048)) snapshot ${loops[0]} ${loops[1]} P 8"
+	device=/dev/$(dmsetup info -c --noheadings -o blkdevname $snapshot)
+}
+
+make_ubd_plain() {
+	load "ubd0=$work/image"
+}
+
+make_ubd_cow_fresh() {
+	rm -f cow
+	load "ubd0=$work/cow:$work/image"
+}
+
+make_ubd_cow_mixed() {
+	rm -f cow
+	# Holes stay holes: what is copied is half of the image.
+	cp --sparse=always mixed cow
+	load "ubd0=$work/cow"
+}
+
+# unmake: takes away what make_ or load set up.
+unmake() {
+	local each
+	[ -z "$snapshot" ] || dmsetup remove --noudevsync --retry "$snapshot"
+	for each in "${loops[@]}"; do
+		losetup -d "$each"
+	done
+	[ -z "$loaded" ] || modprobe -r rnull_ubd
+	loops=() snapshot='' loaded='' device=''
+}
+
+# count CELL: requests of a cell.
+count() {
+	case $1 in
+	rand*) echo 8000 ;;
+	*) echo 1500 ;;
+	esac
+}
+
+# measure CELL JOBS REQUESTS: a cell's name is <fio's name>-<queue depth>.
+measure() {
+	local rw=${1%-*} depth=${1##*-} jobs=$2 requests=$3 bs=4k direct=1 before after
+
+	[[ $rw == rand* ]] || bs=128k
+	[ -b "$device" ] || direct=0
+	before=$(switches)
+	fio --name=bench --thread --filename="$device" --ioengine=io_uring --direct=$direct \
+		--rw="$rw" --bs=$bs --iodepth="$depth" --size=${mib}M --number_ios="$((requests / jobs))" \
+		--numjobs="$jobs" --group_reporting --output-format=json
+	after=$(switches)
+	echo "@switches $((after - before))"
+}
+
+# switches: context switches since boot.
+switches() {
+	awk '/^ctxt/ { print $2 }' /proc/stat
+}
