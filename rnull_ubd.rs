@@ -5,6 +5,7 @@
 use kernel::prelude::*;
 
 mod ubd {
+    pub(crate) mod attributes;
     pub(crate) mod cow {
         pub(crate) mod bitmap;
         pub(crate) mod header;
@@ -14,7 +15,9 @@ mod ubd {
     pub(crate) mod flush;
     pub(crate) mod image;
     pub(crate) mod io;
+    pub(crate) mod ioctl;
     pub(crate) mod kernel {
+        pub(crate) mod attribute;
         pub(crate) mod blk_mq;
         pub(crate) mod file;
         pub(crate) mod gen_disk;
@@ -42,6 +45,14 @@ module! {
     description: "User-mode Linux's block device: disks on files, copied on write",
     license: "GPL",
     alias: ["block-major-98-*", "platform:uml-blkdev"],
+    params: {
+        // A COW file from elsewhere can name any file that whoever attaches it may open, and show
+        // that file's contents as the disk's.
+        trust_header: bool {
+            default: true,
+            description: "Use the backing file that only a COW file's header names (default: y)",
+        },
+    },
 }
 
 #[pin_data]

@@ -3,16 +3,25 @@
 //! The disk of a unit: what the block layer sees.
 
 use crate::ubd::{
+    attributes::{self, Identity},
     image::{Image, Wait},
-    io,
+    io, ioctl,
     kernel::blk_mq::{Operation, Operations, Request},
     kernel::gen_disk::{Config, GenDisk, Limits},
     kernel::platform::Device,
     kernel::thread::{NoIo, Thread},
-    options::{letter, Options},
+    options::{letter, Options, Text},
     worker::{Flusher, Shared, Worker},
 };
-use kernel::{block::SECTOR_SIZE, fmt, page::PAGE_SIZE, prelude::*, str::CString, sync::Arc};
+use kernel::{
+    block::SECTOR_SIZE,
+    fmt,
+    page::PAGE_SIZE,
+    prelude::*,
+    str::CString,
+    sync::Arc,
+    uaccess::UserPtr, //
+};
 
 /// The name of the driver and of its devices, as in UML.
 pub(crate) const DRIVER_NAME: &CStr = c"uml-blkdev";
@@ -46,9 +55,10 @@ impl Operations for Ubd {
                     result => rq.end(result),
                 }
             }
-            Operation::Flush => shared.add_flush(rq),
             // The submitter may hold a journal handle of the file system above, under which
-            // nothing must be written to the one below.
+            // nothing must be written to the one below: all that writes goes to a thread.
+            Operation::Flush => shared.add_flush(rq),
+            _ if shared.is_sync() || rq.is_fua() => shared.add_flush(rq),
             _ => shared.add(queue, rq),
         }
         if last {
@@ -64,9 +74,12 @@ impl Operations for Ubd {
         shared.do_cold(rq);
     }
 
+    fn ioctl(shared: &Shared, command: u32, argument: UserPtr) -> Result {
+        ioctl::ioctl(shared, command, argument)
+    }
+
     fn geometry(shared: &Shared) -> (u8, u8, u16) {
-        let cylinders = shared.image.size() / (128 * 32 * SECTOR_SIZE as u64);
-        (128, 32, cylinders as u16)
+        ioctl::geometry(shared)
     }
 }
 
@@ -95,11 +108,19 @@ impl Disk {
             minors: MINORS,
             sectors: image.size().div_ceil(SECTOR_SIZE as u64),
             read_only: image.is_read_only(),
-            limits: limits(options, &image),
+            limits: limits(options, &image)?,
+            attributes: attributes::ALL,
+        };
+        let mut serial = KVec::new();
+        serial.extend_from_slice(options.serial.unwrap_or_default(), GFP_KERNEL)?;
+        let identity = Identity {
+            flags: options.flags,
+            serial,
         };
         let queues = kernel::cpu::nr_cpu_ids() as usize;
-        let device = Device::register(DRIVER_NAME, options.unit)?;
-        let shared = Shared::new(image, queues, options.flags.sync, &name)?;
+        let serial = self::name(fmt!("{}", Text(&identity.serial)))?;
+        let device = Device::register(DRIVER_NAME, options.unit, &serial)?;
+        let shared = Shared::new(image, identity, queues, &name)?;
         let shared = Arc::new(shared, GFP_KERNEL)?;
         let flusher = Flusher::spawn(&shared, &*self::name(fmt!("{}-flush", &*name))?)?;
         let mut workers = KVec::with_capacity(queues, GFP_KERNEL)?;
@@ -122,18 +143,26 @@ impl Disk {
     }
 }
 
-fn limits(options: &Options<'_>, image: &Image) -> Limits {
-    let block_size = image.block_size();
-    let trim = !options.flags.no_trim && !image.is_read_only();
-    Limits {
-        logical_block_size: block_size,
+/// The queue's limits: what the file that is written can do.
+fn limits(options: &Options<'_>, image: &Image) -> Result<Limits> {
+    let file = &image.top()?.file;
+    let logical_block_size = image.block_size();
+    let trim = !options.flags.no_trim && !image.is_read_only() && file.can_punch_holes();
+    let discard_granularity = if trim {
+        file.block_size().max(logical_block_size)
+    } else {
+        0
+    };
+    Ok(Limits {
+        logical_block_size,
+        // What is less than a page, the page cache has to read first.
         physical_block_size: PAGE_SIZE as u32,
         max_request: MAX_REQUEST,
-        discard_granularity: if trim { PAGE_SIZE as u32 } else { 0 },
+        discard_granularity,
         write_zeroes: trim,
         write_cache: !options.flags.sync && !image.is_read_only(),
-        rotational: false,
-    }
+        rotational: file.is_rotational(),
+    })
 }
 
 fn name(text: fmt::Arguments<'_>) -> Result<CString> {

@@ -12,6 +12,7 @@ use crate::ubd::{
     plan,
 };
 use kernel::{
+    block::{SECTOR_SHIFT, SECTOR_SIZE},
     new_mutex,
     prelude::*,
     sync::atomic::{Atomic, Relaxed},
@@ -169,6 +170,37 @@ impl Image {
         map.map_or(0, |map| map.bitmap.dirty_pages())
     }
 
+    /// How many sectors of 512 bytes are in the file that is written; all, if it is no COW file.
+    ///
+    /// May sleep, for long: reads what there is of the bitmap.
+    pub(crate) fn cow_sectors(&self) -> Result<u64> {
+        let layer = self.top()?;
+        let Some(map) = &layer.map else {
+            return Ok(self.size.div_ceil(SECTOR_SIZE as u64));
+        };
+        let mut bytes = KBox::<bitmap::PageBytes>::zeroed(GFP_KERNEL)?;
+        let mut count = 0;
+        let mut page = 0;
+        // Where the file has its next data, as far as is known.
+        let mut data = 0;
+        while let Some((offset, len)) = page_in_file(&map.layout, page) {
+            page += 1;
+            if let Some(set) = map.bitmap.count(page - 1) {
+                count += set;
+                continue;
+            }
+            if data <= offset {
+                data = layer.file.next_data(offset).unwrap_or(u64::MAX);
+            }
+            if data < offset + len as u64 {
+                let part = bytes.get_mut(..len).ok_or(EIO)?;
+                layer.file.read_at(part, offset)?;
+                count += part.iter().map(|b| u64::from(b.count_ones())).sum::<u64>();
+            }
+        }
+        Ok(count << (map.layout.sector_shift - SECTOR_SHIFT))
+    }
+
     /// Whether an error has made the image read-only for good.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Relaxed)
@@ -269,7 +301,8 @@ impl Image {
         }
         let mut bytes = KBox::<bitmap::PageBytes>::zeroed(GFP_KERNEL)?;
         if let Some((offset, len)) = page_in_file(&map.layout, page) {
-            if !layer.file.is_hole(offset, len as u64) {
+            let data = layer.file.next_data(offset);
+            if data.is_some_and(|data| data < offset + len as u64) {
                 let part = bytes.get_mut(..len).ok_or(EIO)?;
                 layer.file.read_at(part, offset)?;
             }

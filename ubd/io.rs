@@ -10,22 +10,20 @@ use crate::ubd::{
 };
 use kernel::prelude::*;
 
-/// Carries out a request of any kind but a flush, and makes it durable if it has to be.
+/// Carries out a request, on the account of the cgroup that it came from. A flush has nothing to
+/// carry out here, and no request is durable by this alone.
 ///
-/// May sleep. To be called where allocations start no I/O.
-pub(crate) fn do_io<T: Operations>(image: &Image, rq: &Request<T>, sync: bool) -> Result {
-    match rq.operation() {
-        Operation::Read => return read(image, rq, Wait::Allowed),
-        Operation::Write => write(image, rq)?,
-        Operation::Discard => zero(image, rq, true)?,
-        Operation::WriteZeroes => zero(image, rq, rq.may_unmap())?,
-        Operation::Flush => return image.flush(),
-        Operation::Other => return Err(EOPNOTSUPP),
-    }
-    if sync || rq.is_fua() {
-        image.flush()?;
-    }
-    Ok(())
+/// May sleep. To be called in a kernel thread, where allocations start no I/O. Returns what the
+/// files do, `EROFS` for a write to a read-only image, `EIO` for one to an image that has failed.
+pub(crate) fn do_io<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
+    rq.on_its_account(|| match rq.operation() {
+        Operation::Read => read(image, rq, Wait::Allowed),
+        Operation::Write => write(image, rq),
+        Operation::Discard => zero(image, rq, true),
+        Operation::WriteZeroes => zero(image, rq, rq.may_unmap()),
+        Operation::Flush => Ok(()),
+        Operation::Other => Err(EOPNOTSUPP),
+    })
 }
 
 /// Fills the pages of a read. What the files lack reads as zeros.
@@ -85,10 +83,15 @@ fn zero<T: Operations>(image: &Image, rq: &Request<T>, unmap: bool) -> Result {
     image.prepare_write(rq.offset(), rq.len())?;
     let layer = image.top()?;
     let offset = offset_in_top(layer, rq.offset());
-    if unmap {
-        layer.file.punch_hole(offset, rq.len())?;
+    let done = if unmap {
+        layer.file.punch_hole(offset, rq.len())
     } else {
-        layer.file.zero_range(offset, rq.len())?;
+        layer.file.zero_range(offset, rq.len())
+    };
+    match done {
+        // Only tmpfs and the like can do the one and not the other.
+        Err(e) if e == EOPNOTSUPP && !unmap => layer.file.write_zeros(offset, rq.len())?,
+        result => result?,
     }
     image.set_written(rq.offset(), rq.len())
 }

@@ -9,7 +9,7 @@ use crate::ubd::{
     cow::header::{self, Header, Version},
     cow::layout::Layout,
     image::{Image, Layer, Map},
-    kernel::file::{Access, File, Stat},
+    kernel::file::{Access, File},
     options::{letter, Flags, Options, Text},
 };
 use kernel::{
@@ -32,6 +32,9 @@ const DEPTH_MAX: usize = 8;
 /// The longest path, with its terminating zero, in bytes.
 const PATH_MAX: usize = 4096;
 
+/// What tells one file from another: its device and its inode number.
+type Id = (u32, u64);
+
 /// The device and the option text, for messages: `ubda: ubd0=file`.
 pub(crate) struct Label<'a>(pub(crate) &'a Options<'a>);
 
@@ -42,8 +45,35 @@ impl fmt::Display for Label<'_> {
     }
 }
 
+/// A path for a message: of a very long one, which a header can have, its start and its end, so
+/// that the kernel log, whose lines are short, has what is said of it.
+struct Brief<'a>(&'a [u8]);
+
+impl Brief<'_> {
+    const START: usize = 60;
+    const END: usize = 120;
+}
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(path) = self;
+        match path.len().saturating_sub(Self::START + Self::END) {
+            0 => f.write_fmt(fmt!("{}", Text(path))),
+            more => f.write_fmt(fmt!(
+                "{}[{more} bytes more]{}",
+                Text(path.get(..Self::START).unwrap_or_default()),
+                Text(path.get(Self::START + more..).unwrap_or_default())
+            )),
+        }
+    }
+}
+
 /// Opens the files of a unit as `options` says, and says in the kernel log what was done on the
 /// way, or what failed.
+///
+/// A backing file's path in a COW header, if it is relative, starts from the folder of the COW
+/// file itself. With the module parameter `trust_header` off, no file is opened but those in
+/// `options`.
 ///
 /// May sleep. Sees files as the calling task does. Returns what opening a file does; `EAGAIN` or
 /// `EACCES` for a file that another process has locked; `EINVAL` for files that can't be used.
@@ -51,7 +81,8 @@ pub(crate) fn open(options: &Options<'_>) -> Result<Arc<Image>> {
     Opening {
         label: Label(options),
         flags: options.flags,
-        layers: KVec::new(),
+        trust_header: crate::module_parameters::trust_header.value(),
+        upper: KVec::new(),
         read_only: options.flags.read_only,
     }
     .open(options)
@@ -60,7 +91,9 @@ pub(crate) fn open(options: &Options<'_>) -> Result<Arc<Image>> {
 struct Opening<'a> {
     label: Label<'a>,
     flags: Flags,
-    layers: KVec<Layer>,
+    trust_header: bool,
+    /// The COW files that are open, none of which can be its own backing file.
+    upper: KVec<Id>,
     read_only: bool,
 }
 
@@ -80,50 +113,84 @@ impl Cow {
     }
 }
 
+/// An open backing file, and its header if it is attached as a COW file.
+struct Backing {
+    file: File,
+    path: KVec<u8>,
+    cow: Option<Cow>,
+}
+
+/// What a file is to a COW file that has a disk of some size.
+enum Fit {
+    /// Its raw bytes are as many.
+    Raw,
+    /// It is a COW file whose disk has that size.
+    Cow(Cow),
+    /// It is no backing file for that. Has the size of its disk, if it is a COW file.
+    No(Option<u64>),
+}
+
 impl Opening<'_> {
     fn open(mut self, options: &Options<'_>) -> Result<Arc<Image>> {
         let path = options.file;
-        let (file, cow) = match (self.open_top(path), options.backing) {
-            (Err(e), Some(backing)) if e == ENOENT && !self.flags.read_only => {
-                self.create(path, backing)?
+        let file = match (self.open_top(path), options.backing) {
+            (Ok(file), _) => file,
+            (Err(e), Some(backing)) if e == ENOENT && !self.read_only => {
+                return self.create(None, path, backing);
             }
-            (Err(e), _) => return Err(self.failed(path, "cannot be opened", e)),
-            (Ok(file), backing) => {
-                self.lock(&file, path, !self.read_only)?;
-                match backing {
-                    Some(backing) if file.is_regular() && file.size() == 0 && !self.read_only => {
-                        self.fill_new(file, path, backing)?
-                    }
-                    None if self.flags.data => (file, None),
-                    _ => {
-                        let cow = self.read_header(&file, path)?;
-                        (file, cow)
-                    }
-                }
-            }
+            (Err(e), _) => return Err(self.cannot_open("", path, e)),
         };
-        let Some(cow) = cow else {
-            if options.backing.is_some() {
-                return Err(self.failed(path, "has no COW header, but has a backing file", EINVAL));
+        self.lock(&file, path, !self.read_only)?;
+        if self.flags.data {
+            return self.plain(file, path);
+        }
+        if let Some(backing) = options.backing {
+            if file.is_regular() && file.size() == 0 && !self.read_only {
+                return self.create(Some(file), path, backing);
             }
-            let size = file.size();
-            self.push(file, path, None)?;
-            return self.image(size);
-        };
+        }
+        match (self.read_header(&file, path)?, options.backing) {
+            (None, None) => self.plain(file, path),
+            (None, Some(_)) => {
+                Err(self.failed(path, "has no COW header, but has a backing file", EINVAL))
+            }
+            (Some(cow), given) => self.cow(file, path, cow, given),
+        }
+    }
+
+    /// A plain image.
+    fn plain(self, file: File, path: &[u8]) -> Result<Arc<Image>> {
+        let size = file.size();
+        let top = self.layer(file, path, None)?;
+        self.image(top, KVec::new(), size)
+    }
+
+    /// A COW file that was there before.
+    fn cow(
+        mut self,
+        file: File,
+        path: &[u8],
+        cow: Cow,
+        given: Option<&[u8]>,
+    ) -> Result<Arc<Image>> {
         if cow.layout.short_of_room && !self.read_only {
             pr_warn!(
-                "{}: {}: the bitmap has no room for the sectors from {} on, read-only\n",
+                "{}: {}: {} of {} sectors have no bit, because its {} has no room for the last \
+                 byte of the bitmap, read-only\n",
                 self.label,
-                Text(path),
-                cow.layout.mapped_sectors()
+                Brief(path),
+                cow.layout.sectors - cow.layout.mapped_sectors(),
+                cow.layout.sectors,
+                cow.version
             );
             self.read_only = true;
         }
+        self.upper.push(file.stat()?.id, GFP_KERNEL)?;
+        let backing = self.choose_backing(&file, path, &cow, given)?;
         let size = cow.size();
-        let (backing, backing_path) = self.choose_backing(&file, path, &cow, options.backing)?;
-        self.push(file, path, Some(cow))?;
-        self.open_lower(backing, backing_path, size)?;
-        self.image(size)
+        let lower = self.lower(backing)?;
+        let top = self.layer(file, path, Some(cow))?;
+        self.image(top, lower, size)
     }
 
     /// Opens the file that is to be written, read-only where it must be.
@@ -138,7 +205,7 @@ impl Opening<'_> {
                 pr_info!(
                     "{}: {}: cannot be written ({e:?}), read-only\n",
                     self.label,
-                    Text(path)
+                    Brief(path)
                 );
                 self.read_only = true;
                 Ok(file)
@@ -152,88 +219,111 @@ impl Opening<'_> {
         if self.flags.shared {
             return Ok(());
         }
-        file.lock(exclusive).map_err(|e| {
-            self.failed(path, "cannot be locked, another process or unit has it", e)
-        })
+        file.lock(exclusive)
+            .map_err(|e| self.failed(path, "cannot be locked, another process or unit has it", e))
     }
 
-    /// Opens a file that is only read, and locks it.
+    /// Opens a backing file, and locks it.
     fn open_shared(&self, path: &[u8]) -> Result<File> {
-        let file = File::open(&*c_string(path)?, Access::Read)
-            .map_err(|e| self.failed(path, "cannot be opened", e))?;
+        let file = c_string(path)
+            .and_then(|path| File::open(&path, Access::Read))
+            .map_err(|e| self.cannot_open("backing file ", path, e))?;
+        let id = file.stat()?.id;
+        // Before the lock, which the same file's own lock would refuse.
+        if self.upper.contains(&id) {
+            return Err(self.failed(path, "is a backing file of itself", EINVAL));
+        }
         self.lock(&file, path, false)?;
         Ok(file)
     }
 
-    /// Makes a COW file at `path` over `backing`.
-    fn create(&mut self, path: &[u8], backing: &[u8]) -> Result<(File, Option<Cow>)> {
-        let file = File::open(&*c_string(path)?, Access::Create)
-            .map_err(|e| self.failed(path, "cannot be created", e))?;
-        self.lock(&file, path, true)?;
-        self.fill_new(file, path, backing)
-    }
-
-    /// Makes the empty `file` a COW file over `backing`. If that fails it is empty again.
-    fn fill_new(&mut self, file: File, path: &[u8], backing: &[u8]) -> Result<(File, Option<Cow>)> {
-        match self.try_fill_new(&file, path, backing) {
-            Ok(cow) => {
-                pr_info!(
-                    "{}: {}: made as a COW file over {}\n",
-                    self.label,
-                    Text(path),
-                    Text(backing)
-                );
-                Ok((file, Some(cow)))
-            }
-            Err(e) => {
-                // An empty file can be made a COW file by the next attempt; what else is wrong
-                // with it, the first error tells better.
-                let _ = file.truncate(0);
-                Err(self.failed(path, "cannot be made a COW file", e))
-            }
+    /// Makes a COW file over `backing` at `path`; of `empty`, if that is there.
+    fn create(mut self, empty: Option<File>, path: &[u8], backing: &[u8]) -> Result<Arc<Image>> {
+        if let Some(empty) = &empty {
+            self.upper.push(empty.stat()?.id, GFP_KERNEL)?;
         }
-    }
-
-    fn try_fill_new(&self, file: &File, path: &[u8], backing: &[u8]) -> Result<Cow> {
-        let lower = self.open_shared(backing)?;
-        let stat = lower.stat()?;
-        let size = match self.read_header(&lower, backing)? {
-            Some(cow) => {
-                pr_warn!(
-                    "{}: {}: its backing file is a COW file itself, which UML cannot use\n",
+        // What can be wrong with the backing file is found before there is a COW file.
+        let file = self.open_shared(backing)?;
+        let cow = self.read_header(&file, backing)?;
+        let size = match &cow {
+            Some(cow) if cow.size() == file.size() => {
+                pr_err!(
+                    "{}: {}: its length and its disk's are the same, {} bytes: \
+                     a COW file over it could not say which is meant\n",
                     self.label,
-                    Text(path)
+                    Brief(backing),
+                    file.size()
                 );
-                cow.size()
+                return Err(EINVAL);
             }
-            None => lower.size(),
+            Some(cow) => cow.size(),
+            None => file.size(),
         };
-        let mut buf = KVVec::from_elem(0u8, PATH_MAX, GFP_KERNEL)?;
-        let absolute = if backing.first() == Some(&b'/') {
-            backing
-        } else {
-            lower.path(&mut buf)?
-        };
+        let over_cow = cow.is_some();
         let layout = Layout::new_v3(size, NEW_SECTOR_SIZE, NEW_ALIGNMENT)
             .map_err(|e| self.unusable(backing, &e))?;
+        let mut buf = KVVec::from_elem(0u8, PATH_MAX, GFP_KERNEL)?;
         let header = Header {
             version: Version::V3,
-            mtime: stat.mtime as u32,
+            mtime: file.stat()?.mtime as u32,
             size,
             sector_size: NEW_SECTOR_SIZE,
             alignment: NEW_ALIGNMENT,
-            backing_file: absolute,
+            backing_file: self.absolute(&file, backing, &mut buf)?,
         };
+        let path_of_backing = bytes(backing)?;
+        let lower = self.lower(Backing {
+            file,
+            path: path_of_backing,
+            cow,
+        })?;
+
+        let file = match empty {
+            Some(file) => file,
+            None => {
+                let file = c_string(path)
+                    .and_then(|path| File::open(&path, Access::Create))
+                    .map_err(|e| self.failed(path, "cannot be created", e))?;
+                self.lock(&file, path, true)?;
+                file
+            }
+        };
+        if let Err(e) = self.fill(&file, path, &header, &layout) {
+            // An empty file can be made a COW file by the next attempt; what else is wrong
+            // with it, the first error tells better.
+            let _ = file.truncate(0);
+            return Err(self.failed(path, "cannot be made a COW file", e));
+        }
+        pr_info!(
+            "{}: {}: made as a COW file over {}\n",
+            self.label,
+            Brief(path),
+            Brief(backing)
+        );
+        if over_cow {
+            pr_warn!(
+                "{}: {}: its backing file is a COW file itself, which UML cannot use\n",
+                self.label,
+                Brief(path)
+            );
+        }
+        let top = self.layer(file, path, Some(cow_of(&header, layout)?))?;
+        self.image(top, lower, size)
+    }
+
+    /// Makes the empty `file` a COW file.
+    fn fill(&self, file: &File, path: &[u8], header: &Header<'_>, layout: &Layout) -> Result {
         // The header comes last: only with all else in place is this a COW file.
         file.truncate(layout.file_len())?;
         file.sync()?;
-        self.write_header(file, path, &header)?;
-        cow(&header, layout)
+        self.write_header(file, path, header)
     }
 
     fn write_header(&self, file: &File, path: &[u8], header: &Header<'_>) -> Result {
         let mut bytes = KVVec::from_elem(0u8, header::LEN_MAX, GFP_KERNEL)?;
-        let len = header.write(&mut bytes).map_err(|e| self.unusable(path, &e))?;
+        let len = header
+            .write(&mut bytes)
+            .map_err(|e| self.unusable(path, &e))?;
         file.write_at(bytes.get(..len).ok_or(EINVAL)?, 0)?;
         file.sync()
     }
@@ -248,19 +338,18 @@ impl Opening<'_> {
         let Some(header) = parsed.map_err(|e| self.unusable(path, &e))? else {
             return Ok(None);
         };
-        let layout =
-            Layout::new(&header, PAGE_SIZE as u32).map_err(|e| self.unusable(path, &e))?;
+        let layout = Layout::new(&header, PAGE_SIZE as u32).map_err(|e| self.unusable(path, &e))?;
         let needed = layout.bitmap_offset + layout.bitmap_len;
         if file.size() < needed {
             pr_err!(
                 "{}: {}: has {} bytes, but its bitmap ends at {needed}\n",
                 self.label,
-                Text(path),
+                Brief(path),
                 file.size()
             );
             return Err(EINVAL);
         }
-        cow(&header, layout).map(Some)
+        cow_of(&header, layout).map(Some)
     }
 
     /// Opens the backing file of the COW file at `path`: the one that was `given`, if it is the
@@ -271,79 +360,144 @@ impl Opening<'_> {
         path: &[u8],
         cow: &Cow,
         given: Option<&[u8]>,
-    ) -> Result<(File, KVec<u8>)> {
+    ) -> Result<Backing> {
         let named = self.beside(file, &cow.backing_path)?;
-        let Some(given) = given.filter(|given| **given != *cow.backing_path) else {
-            return self.backing(named, cow);
+        let Some(given) = given else {
+            self.check_trust(path, &named)?;
+            return self.backing(named, path, cow);
         };
-        let given_file = self.open_shared(given)?;
-        let given_stat = given_file.stat()?;
-        if id_of(&named) == Some(given_stat.id) {
-            self.check_backing(&given_file, given, cow)?;
-            return Ok((given_file, bytes(given)?));
+        if *given == *named {
+            return self.backing(named, path, cow);
         }
-        if !self.matches(&given_file, &given_stat, cow)? {
+        let given_file = self.open_shared(given)?;
+        // Who does not trust the header does not have its file opened to look what it is, either.
+        let same = self.trust_header && id_of(&named) == Some(given_file.stat()?.id);
+        if same || !self.trust_header {
+            let backing = self.check(given_file, bytes(given)?, path, cow)?;
+            if !same {
+                self.switch(file, path, cow, &named, &backing)?;
+            }
+            return Ok(backing);
+        }
+        // What is wrong with its header, if that is why it can't be used, has been said.
+        let fit = match self.fit(&given_file, given, cow.size()) {
+            Err(e) if e == EINVAL => Fit::No(None),
+            result => result?,
+        };
+        let given_cow = match fit {
+            Fit::Raw => Some(None),
+            Fit::Cow(cow) => Some(Some(cow)),
+            Fit::No(_) => None,
+        };
+        let matches = given_cow.filter(|_| {
+            let stat = given_file.stat();
+            stat.is_ok_and(|stat| stat.mtime as u32 == cow.mtime)
+        });
+        let Some(given_cow) = matches else {
             pr_warn!(
                 "{}: {}: backing file {} was given, but does not match; using {} of the header\n",
                 self.label,
-                Text(path),
-                Text(given),
-                Text(&named)
+                Brief(path),
+                Brief(given),
+                Brief(&named)
             );
-            return self.backing(named, cow);
-        }
-        if self.read_only {
-            pr_info!(
-                "{}: {}: using backing file {} in place of {} of the header\n",
-                self.label,
-                Text(path),
-                Text(given),
-                Text(&named)
-            );
-        } else {
-            self.switch(file, path, cow, &given_file, given)?;
-            pr_info!(
-                "{}: {}: switched from backing file {} to {}\n",
-                self.label,
-                Text(path),
-                Text(&named),
-                Text(given)
-            );
-        }
-        Ok((given_file, bytes(given)?))
+            return self.backing(named, path, cow);
+        };
+        let backing = Backing {
+            file: given_file,
+            path: bytes(given)?,
+            cow: given_cow,
+        };
+        self.switch(file, path, cow, &named, &backing)?;
+        Ok(backing)
     }
 
-    /// Rewrites the header of the COW file at `path`, in its own version, to name `given`.
+    /// Makes the header of the COW file at `path` name `backing` in place of `named`, in its own
+    /// version. What can't be written stays as it is.
     fn switch(
         &self,
         file: &File,
         path: &[u8],
         cow: &Cow,
-        given_file: &File,
-        given: &[u8],
+        named: &[u8],
+        backing: &Backing,
     ) -> Result {
+        if self.read_only {
+            pr_info!(
+                "{}: {}: using backing file {} in place of {} of the header\n",
+                self.label,
+                Brief(path),
+                Brief(&backing.path),
+                Brief(named)
+            );
+            return Ok(());
+        }
         let mut buf = KVVec::from_elem(0u8, PATH_MAX, GFP_KERNEL)?;
-        let backing_file = if given.first() == Some(&b'/') {
-            given
-        } else {
-            given_file.path(&mut buf)?
-        };
         let header = Header {
             version: cow.version,
             mtime: cow.mtime,
             size: cow.size(),
             sector_size: cow.sector_size,
             alignment: cow.alignment,
-            backing_file,
+            backing_file: self.absolute(&backing.file, &backing.path, &mut buf)?,
         };
+        if *header.backing_file == *named {
+            return Ok(());
+        }
         self.write_header(file, path, &header)
-            .map_err(|e| self.failed(path, "cannot be switched to another backing file", e))
+            .map_err(|e| self.failed(path, "cannot be switched to another backing file", e))?;
+        pr_info!(
+            "{}: {}: switched from backing file {} to {}\n",
+            self.label,
+            Brief(path),
+            Brief(named),
+            Brief(&backing.path)
+        );
+        Ok(())
     }
 
-    fn backing(&self, path: KVec<u8>, cow: &Cow) -> Result<(File, KVec<u8>)> {
+    /// Opens the backing file at `path` of the COW file at `upper`.
+    fn backing(&self, path: KVec<u8>, upper: &[u8], cow: &Cow) -> Result<Backing> {
         let file = self.open_shared(&path)?;
-        self.check_backing(&file, &path, cow)?;
-        Ok((file, path))
+        self.check(file, path, upper, cow)
+    }
+
+    /// Returns `EINVAL`, and says why, unless `file` can be the backing file of the COW file at
+    /// `upper`.
+    fn check(&self, file: File, path: KVec<u8>, upper: &[u8], cow: &Cow) -> Result<Backing> {
+        let lower = match self.fit(&file, &path, cow.size())? {
+            Fit::Raw => None,
+            Fit::Cow(cow) => Some(cow),
+            Fit::No(disk) => {
+                pr_err!(
+                    "{}: {}: its header says that its backing file has {} bytes, but {} has {}{}\n",
+                    self.label,
+                    Brief(upper),
+                    cow.size(),
+                    Brief(&path),
+                    file.size(),
+                    DiskSize(disk)
+                );
+                return Err(EINVAL);
+            }
+        };
+        let mtime = file.stat()?.mtime;
+        if mtime as u32 != cow.mtime {
+            pr_err!(
+                "{}: {}: its header says that its backing file was modified at {}, but {} was \
+                 at {mtime}\n",
+                self.label,
+                Brief(upper),
+                cow.mtime,
+                Brief(&path)
+            );
+            return Err(EINVAL);
+        }
+        Ok(Backing {
+            file,
+            path,
+            cow: lower,
+        })
     }
 
     /// The path of the backing file as the driver opens it: a relative one starts from the folder
@@ -360,110 +514,141 @@ impl Opening<'_> {
         Ok(joined)
     }
 
-    /// Whether `file` can be the backing file of `cow`: of the size and the age in its header.
-    fn matches(&self, file: &File, stat: &Stat, cow: &Cow) -> Result<bool> {
-        Ok(stat.mtime as u32 == cow.mtime && self.disk_size(file, cow.size())?.is_some())
+    /// The path of an open file for a header: `path` itself, or where it leads if it is relative.
+    fn absolute<'b>(&self, file: &File, path: &'b [u8], buf: &'b mut [u8]) -> Result<&'b [u8]> {
+        if path.first() == Some(&b'/') {
+            return Ok(path);
+        }
+        let whole = file
+            .path(buf)
+            .map_err(|e| self.failed(path, "has no absolute path", e))?;
+        if whole.first() != Some(&b'/') {
+            return Err(self.failed(path, "cannot be reached from the root folder", EINVAL));
+        }
+        Ok(whole)
     }
 
-    /// Returns `EINVAL`, and says why, unless `file` can be the backing file of `cow`.
-    fn check_backing(&self, file: &File, path: &[u8], cow: &Cow) -> Result {
-        if self.disk_size(file, cow.size())?.is_none() {
-            pr_err!(
-                "{}: backing file {} has {} bytes, the COW header says {}\n",
-                self.label,
-                Text(path),
-                file.size(),
-                cow.size()
-            );
-            return Err(EINVAL);
-        }
-        let mtime = file.stat()?.mtime;
-        if mtime as u32 != cow.mtime {
-            pr_err!(
-                "{}: backing file {} was modified at {mtime}, the COW header says {}\n",
-                self.label,
-                Text(path),
-                cow.mtime
-            );
-            return Err(EINVAL);
-        }
-        Ok(())
-    }
-
-    /// How a backing file has `size` bytes: `Some(None)` if it is that long, `Some(Some(_))` if it
-    /// is a COW file whose disk is, `None` if it has not.
-    fn disk_size(&self, file: &File, size: u64) -> Result<Option<Option<Cow>>> {
+    /// What `file` is to a COW file whose header says `size`.
+    fn fit(&self, file: &File, path: &[u8], size: u64) -> Result<Fit> {
         if file.size() == size {
-            return Ok(Some(None));
+            return Ok(Fit::Raw);
         }
-        let mut magic = [0; 4];
-        let len = file.read_at(&mut magic, 0)?;
-        let known = [u32::from_be_bytes(magic), u32::from_le_bytes(magic)];
-        if len < magic.len() || !known.contains(&header::MAGIC) {
-            return Ok(None);
-        }
-        let cow = self.read_header(file, b"the backing file")?;
-        Ok(cow.filter(|cow| cow.size() == size).map(Some))
+        Ok(match self.read_header(file, path)? {
+            Some(cow) if cow.size() == size => Fit::Cow(cow),
+            other => Fit::No(other.map(|cow| cow.size())),
+        })
     }
 
-    /// Adds the backing file of the last layer, of `size` bytes, and what is behind it.
-    fn open_lower(&mut self, mut file: File, mut path: KVec<u8>, size: u64) -> Result {
+    /// Returns `EINVAL`, and says why, if the file that only a header names must not be used.
+    fn check_trust(&self, path: &[u8], named: &[u8]) -> Result {
+        if self.trust_header {
+            return Ok(());
+        }
+        pr_err!(
+            "{}: {}: its header names backing file {}, but the option does not, and trust_header \
+             is off\n",
+            self.label,
+            Brief(path),
+            Brief(named)
+        );
+        Err(EINVAL)
+    }
+
+    /// Opens what is below the written file, from its backing file on.
+    fn lower(&mut self, mut backing: Backing) -> Result<KVec<Layer>> {
+        let mut layers = KVec::with_capacity(DEPTH_MAX, GFP_KERNEL)?;
         loop {
-            self.refuse_cycle(&file, &path)?;
-            let Some(Some(cow)) = self.disk_size(&file, size)? else {
-                return self.push(file, &path, None);
+            let Backing { file, path, cow } = backing;
+            let Some(cow) = cow else {
+                layers.push(self.layer(file, &path, None)?, GFP_KERNEL)?;
+                return Ok(layers);
             };
-            if self.layers.len() >= DEPTH_MAX {
-                return Err(self.failed(&path, "is one COW file too many upon each other", EINVAL));
+            // One is the written file.
+            let number = layers.len() + 2;
+            if number > DEPTH_MAX {
+                pr_err!(
+                    "{}: {}: is COW file number {number} upon each other, the limit is {DEPTH_MAX}\n",
+                    self.label,
+                    Brief(&path)
+                );
+                return Err(EINVAL);
             }
             let named = self.beside(&file, &cow.backing_path)?;
-            let below = self.backing(named, &cow)?;
-            self.push(file, &path, Some(cow))?;
-            (file, path) = below;
+            self.check_trust(&path, &named)?;
+            self.upper.push(file.stat()?.id, GFP_KERNEL)?;
+            backing = self.backing(named, &path, &cow)?;
+            layers.push(self.layer(file, &path, Some(cow))?, GFP_KERNEL)?;
         }
     }
 
-    fn refuse_cycle(&self, file: &File, path: &[u8]) -> Result {
-        let id = file.stat()?.id;
-        for layer in &self.layers {
-            if layer.file.stat()?.id == id {
-                return Err(self.failed(path, "is a backing file of itself", EINVAL));
-            }
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, file: File, path: &[u8], cow: Option<Cow>) -> Result {
+    fn layer(&self, file: File, path: &[u8], cow: Option<Cow>) -> Result<Layer> {
         let map = match cow {
             Some(Cow { layout, .. }) => Some(Map {
-                bitmap: Bitmap::new(layout.sectors)?,
+                bitmap: Bitmap::new(layout.sectors)
+                    .map_err(|e| self.failed(path, "has a bitmap too large to keep", e.into()))?,
                 layout,
             }),
             None => None,
         };
-        let layer = Layer::new(file, bytes(path)?, map);
-        self.layers.push(layer, GFP_KERNEL)?;
-        Ok(())
+        Ok(Layer::new(file, bytes(path)?, map))
     }
 
-    fn image(self, size: u64) -> Result<Arc<Image>> {
-        Arc::pin_init(Image::new(self.layers, size, self.read_only), GFP_KERNEL)
+    /// The image of all files. `size` is that of the plain file or in the COW header, in bytes.
+    fn image(self, top: Layer, lower: KVec<Layer>, size: u64) -> Result<Arc<Image>> {
+        // A block device has no part of a block at its end. The COW file has a whole sector
+        // there, and what its backing file lacks reads as zeros.
+        let size = top.map.as_ref().map_or(size, |map| {
+            let blocks = (1u64 << map.layout.sector_shift) - 1;
+            match map.layout.sector_shift {
+                9 => size,
+                _ => size.saturating_add(blocks) & !blocks,
+            }
+        });
+        let mut layers = KVec::with_capacity(1 + lower.len(), GFP_KERNEL)?;
+        layers.push(top, GFP_KERNEL)?;
+        for layer in lower {
+            layers.push(layer, GFP_KERNEL)?;
+        }
+        Arc::pin_init(Image::new(layers, size, self.read_only), GFP_KERNEL)
     }
 
     /// Says what failed, and returns the error.
     fn failed(&self, path: &[u8], what: &str, e: Error) -> Error {
-        pr_err!("{}: {}: {what}: {e:?}\n", self.label, Text(path));
+        pr_err!("{}: {}: {what}: {e:?}\n", self.label, Brief(path));
+        e
+    }
+
+    /// Says that a file could not be opened, and returns the error.
+    fn cannot_open(&self, role: &str, path: &[u8], e: Error) -> Error {
+        let why = if e == EINVAL {
+            "is neither a regular file nor a block device, its size cannot be determined"
+        } else {
+            "cannot be opened"
+        };
+        pr_err!("{}: {role}{}: {why}: {e:?}\n", self.label, Brief(path));
         e
     }
 
     /// Says why the header of a file can't be used, and returns `EINVAL`.
     fn unusable(&self, path: &[u8], why: &dyn kernel::fmt::Display) -> Error {
-        pr_err!("{}: {}: {why}\n", self.label, Text(path));
+        pr_err!("{}: {}: {why}\n", self.label, Brief(path));
         EINVAL
     }
 }
 
-fn cow(header: &Header<'_>, layout: Layout) -> Result<Cow> {
+/// For a message on a file's size: that of its disk, if it is a COW file.
+struct DiskSize(Option<u64>);
+
+impl fmt::Display for DiskSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(Some(size)) => f.write_fmt(fmt!(", or as a COW file {size}")),
+            Self(None) => Ok(()),
+        }
+    }
+}
+
+fn cow_of(header: &Header<'_>, layout: Layout) -> Result<Cow> {
     Ok(Cow {
         version: header.version,
         mtime: header.mtime,
@@ -483,10 +668,12 @@ fn bytes(text: &[u8]) -> Result<KVec<u8>> {
 fn c_string(path: &[u8]) -> Result<CString> {
     let mut text = bytes(path)?;
     text.push(0, GFP_KERNEL)?;
-    Ok(CStr::from_bytes_with_nul(&text).map_err(|_| EINVAL)?.to_cstring()?)
+    Ok(CStr::from_bytes_with_nul(&text)
+        .map_err(|_| EINVAL)?
+        .to_cstring()?)
 }
 
-fn id_of(path: &[u8]) -> Option<(u32, u64)> {
-    let file = File::open(&*c_string(path).ok()?, Access::Read).ok()?;
+fn id_of(path: &[u8]) -> Option<Id> {
+    let file = File::open(&c_string(path).ok()?, Access::Read).ok()?;
     Some(file.stat().ok()?.id)
 }

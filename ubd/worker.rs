@@ -2,11 +2,13 @@
 
 //! The threads of a unit that carry out and end its requests.
 //!
-//! Every hardware queue has a list and a [`Worker`] for what changes the disk, and the unit has a
-//! [`Flusher`], so that requests that come in while one flush runs share the next. Reads that have
+//! Every hardware queue has a list and a [`Worker`] for what changes the disk. The unit has a
+//! [`Flusher`] for flushes and for writes that must be durable before they end; those that come in
+//! while one flush runs share the next. Reads that have
 //! to wait for a disk run on a workqueue, each for itself: none holds up what is behind it.
 
 use crate::ubd::{
+    attributes::Identity,
     disk::Ubd,
     image::Image,
     io,
@@ -71,8 +73,8 @@ impl Queue {
 pub(crate) struct Shared {
     /// The unit's files.
     pub(crate) image: Arc<Image>,
-    /// Whether every write is durable before it ends.
-    sync: bool,
+    /// What else its user said of it.
+    pub(crate) identity: Identity,
     queues: KVec<Queue>,
     flushes: Queue,
     /// Whether the flusher knows that there are dirty pages, and will write them in a while.
@@ -81,18 +83,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// For a unit of `queues` hardware queues; `name` is that of its workqueue. With `sync` every
-    /// write is durable before it ends.
+    /// For a unit of `queues` hardware queues; `name` is that of its workqueue.
     ///
     /// May sleep. Returns `ENOMEM`.
-    pub(crate) fn new(image: Arc<Image>, queues: usize, sync: bool, name: &CStr) -> Result<Self> {
+    pub(crate) fn new(
+        image: Arc<Image>,
+        identity: Identity,
+        queues: usize,
+        name: &CStr,
+    ) -> Result<Self> {
         let mut all = KVec::with_capacity(queues, GFP_KERNEL)?;
         for _ in 0..queues {
             all.push(Queue::new(), GFP_KERNEL)?;
         }
         Ok(Self {
             image,
-            sync,
+            identity,
             queues: all,
             flushes: Queue::new(),
             timed: Atomic::new(false),
@@ -119,7 +125,13 @@ impl Shared {
         }
     }
 
-    /// Hands a flush to the flusher, and wakes it.
+    /// Whether every write has to be durable before it ends.
+    pub(crate) fn is_sync(&self) -> bool {
+        self.identity.flags.sync
+    }
+
+    /// Hands a flush, or a write that has to be durable before it ends, to the flusher, and wakes
+    /// it.
     pub(crate) fn add_flush(&self, rq: Request<Ubd>) {
         self.flushes.list.push(rq);
         self.flushes.wake_up();
@@ -133,7 +145,7 @@ impl Shared {
     /// Carries out a read that has to wait for a disk. May sleep.
     pub(crate) fn do_cold(&self, rq: Request<Ubd>) {
         let _noio = NoIo::new();
-        let result = io::do_io(&self.image, &rq, false);
+        let result = io::do_io(&self.image, &rq);
         rq.end(result);
     }
 }
@@ -172,7 +184,7 @@ impl Body for Worker {
         while !queue.wait(thread::FOREVER, || false) {
             let mut completions = Completions::new();
             for rq in queue.list.take() {
-                let result = io::do_io(&shared.image, &rq, shared.sync);
+                let result = io::do_io(&shared.image, &rq);
                 completions.end(rq, result);
             }
             drop(completions);
@@ -214,14 +226,23 @@ impl Body for Flusher {
             if shared.flushes.wait(timeout, changed) {
                 return;
             }
-            let mut batch = list.take().peekable();
-            if batch.peek().is_none() && !timed {
+            let waiting = list.take();
+            if waiting.is_empty() && !timed {
                 continue;
+            }
+            let written = RequestList::new();
+            for rq in waiting {
+                match io::do_io(&shared.image, &rq) {
+                    Ok(()) => drop(written.push(rq)),
+                    Err(e) => rq.end(Err(e)),
+                }
             }
             // Before the flush, so that what gets dirty meanwhile is seen by a worker.
             shared.timed.store(false, Relaxed);
             let result = shared.image.flush();
-            batch.for_each(|rq| rq.end(result));
+            for rq in written.take() {
+                rq.end(result);
+            }
         }
     }
 }

@@ -133,6 +133,12 @@ impl Bitmap {
         self.page(page).is_some()
     }
 
+    /// How many bits of page number `page` are set; `None` if it is not there.
+    pub(crate) fn count(&self, page: u64) -> Option<u64> {
+        let words = self.page(page)?.words.iter();
+        Some(words.map(|word| u64::from(word.load(Relaxed).count_ones())).sum())
+    }
+
     /// The number of the page that has the bit of `sector`.
     pub(crate) fn page_of(sector: u64) -> u64 {
         sector / PAGE_SECTORS

@@ -169,6 +169,8 @@ pub(crate) enum Error {
     },
     /// The magic is right, the version is none that exists.
     UnknownVersion(u32),
+    /// The magic is right and little-endian, and the version is not the one that can be.
+    LittleEndian(u32),
     /// V3: the cow_format is none that exists.
     UnknownFormat(u32),
     /// The path has no terminating zero.
@@ -208,6 +210,12 @@ impl fmt::Display for Error {
             }
             Error::UnknownVersion(version) => {
                 write!(f, "unknown COW version {version}: known are 1 to {NEWEST}")
+            }
+            Error::LittleEndian(version) => {
+                write!(
+                    f,
+                    "COW version {version} in little-endian byte order: only 1 can be"
+                )
             }
             Error::UnknownFormat(format) => write!(
                 f,
@@ -280,7 +288,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Header<'_>>, Error> {
     } else if u32::from_le_bytes(*magic) == MAGIC {
         match u32::from_le_bytes(number) {
             1 => Version::V1 { big_endian: false },
-            other => return Err(Error::UnknownVersion(other)),
+            other => return Err(Error::LittleEndian(other)),
         }
     } else {
         return Ok(None);
@@ -534,8 +542,8 @@ mod tests {
 
         assert_eq!(parse(b"OOOM\0\0\0\0"), Err(Error::UnknownVersion(0)));
         assert_eq!(parse(b"OOOM\0\0\0\x04"), Err(Error::UnknownVersion(4)));
-        assert_eq!(parse(b"MOOO\0\0\0\0"), Err(Error::UnknownVersion(0)));
-        assert_eq!(parse(b"MOOO\x03\0\0\0"), Err(Error::UnknownVersion(3)));
+        assert_eq!(parse(b"MOOO\0\0\0\0"), Err(Error::LittleEndian(0)));
+        assert_eq!(parse(b"MOOO\x03\0\0\0"), Err(Error::LittleEndian(3)));
         assert_eq!(
             parse(b"OOOM\x01\0\0\0"),
             Err(Error::UnknownVersion(0x0100_0000))

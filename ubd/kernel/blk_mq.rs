@@ -12,7 +12,7 @@ pub(crate) use super::request::{Completions, Operation, Request, RequestList};
 use super::request::RequestData;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use kernel::{bindings, error, prelude::*, types::Opaque};
+use kernel::{bindings, error, prelude::*, types::Opaque, uaccess::UserPtr};
 
 /// What a blk-mq driver does with requests.
 pub(crate) trait Operations: Sized + 'static {
@@ -30,6 +30,10 @@ pub(crate) trait Operations: Sized + 'static {
 
     /// Takes a request that was put on a workqueue by [`Request::queue_work`]. May sleep.
     fn work(data: &Self::Data, rq: Request<Self>);
+
+    /// Carries out an ioctl that the block layer does not know. May sleep. To return `ENOTTY` for
+    /// one that is not known here either.
+    fn ioctl(data: &Self::Data, command: u32, argument: UserPtr) -> Result;
 
     /// The disk's geometry for partition tables: heads, sectors, cylinders.
     fn geometry(data: &Self::Data) -> (u8, u8, u16);

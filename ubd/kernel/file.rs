@@ -279,17 +279,59 @@ impl File {
         error::to_result(unsafe { bindings::vfs_truncate(self.path_ptr(), len) })
     }
 
-    /// Whether the `len` bytes at `pos` are known to be a hole, so that they are zeros.
+    /// Where the first data at or behind `pos` (bytes) is; `None` if all behind it is a hole. Where
+    /// that can't be told, all is data.
     ///
     /// May sleep.
-    pub(crate) fn is_hole(&self, pos: u64, len: u64) -> bool {
-        let (Ok(pos), Ok(len)) = (i64::try_from(pos), i64::try_from(len)) else {
-            return false;
+    pub(crate) fn next_data(&self, pos: u64) -> Option<u64> {
+        let Ok(at) = i64::try_from(pos) else {
+            return None;
         };
+        if !self.is_regular() {
+            return Some(pos);
+        }
         // SAFETY: By the type invariant the file is open.
-        self.is_regular() && unsafe { helpers::ubd_file_is_hole(self.as_ptr(), pos, len) }
+        let data = unsafe { helpers::ubd_file_next_data(self.as_ptr(), at) };
+        if data == i64::from(ENXIO.to_errno()) {
+            return None;
+        }
+        Some(u64::try_from(data).unwrap_or(pos))
+    }
+
+    /// Whether [`Self::punch_hole`] can be used on this file, which must be open for writing. May
+    /// sleep.
+    pub(crate) fn can_punch_holes(&self) -> bool {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { helpers::ubd_file_can_punch(self.as_ptr()) }
+    }
+
+    /// Whether the file is on a medium that turns.
+    pub(crate) fn is_rotational(&self) -> bool {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { helpers::ubd_file_is_rotational(self.as_ptr()) }
+    }
+
+    /// The unit in which the file's space is allocated, in bytes; 0 if it can't be told. May sleep.
+    pub(crate) fn block_size(&self) -> u32 {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { helpers::ubd_file_block_size(self.as_ptr()) }
+    }
+
+    /// Writes zeros to the `len` bytes at `pos`, allocating their space. May sleep.
+    pub(crate) fn write_zeros(&self, pos: u64, len: u64) -> Result {
+        let zeros = KVec::from_elem(0u8, ZEROS, GFP_KERNEL)?;
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(ZEROS as u64);
+            self.write_at(zeros.get(..n as usize).ok_or(EIO)?, pos + done)?;
+            done += n;
+        }
+        Ok(())
     }
 }
+
+/// How many zeros are written at a time, in bytes.
+const ZEROS: usize = 32 << 10;
 
 /// `FMODE_WRITE` of `include/linux/fs.h`, a macro with a cast that bindgen passes over.
 const FMODE_WRITE: u32 = 1 << 1;

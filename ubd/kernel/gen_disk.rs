@@ -7,12 +7,21 @@
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
+use super::attribute::{AttributeRef, Groups};
 use super::blk_mq::{Operations, TagSet};
 use super::helpers;
 use super::platform::Device;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use kernel::{bindings, block::SECTOR_SHIFT, error, prelude::*, sync::Arc, types::ScopeGuard};
+use kernel::{
+    bindings,
+    block::SECTOR_SHIFT,
+    error,
+    prelude::*,
+    sync::Arc,
+    types::ScopeGuard,
+    uaccess::UserPtr, //
+};
 
 /// What the block layer is told of a disk's queue. All in bytes.
 #[derive(Clone, Copy)]
@@ -56,7 +65,7 @@ impl Limits {
 }
 
 /// What a disk is made with.
-pub(crate) struct Config<'a> {
+pub(crate) struct Config<'a, T: Operations> {
     /// Its name, as in `/dev`.
     pub(crate) name: &'a CStr,
     /// Its device number.
@@ -71,6 +80,8 @@ pub(crate) struct Config<'a> {
     pub(crate) read_only: bool,
     /// Its queue's limits.
     pub(crate) limits: Limits,
+    /// Its attributes in sysfs, by the folder below the disk's that they are in.
+    pub(crate) attributes: &'a [(Option<&'static CStr>, &'a [AttributeRef<T>])],
 }
 
 /// A disk that is there for all to use, until it is dropped.
@@ -82,6 +93,7 @@ pub(crate) struct Config<'a> {
 pub(crate) struct GenDisk<T: Operations> {
     disk: NonNull<bindings::gendisk>,
     _tags: Pin<KBox<TagSet<T>>>,
+    _groups: Groups,
     _data: Arc<T::Data>,
 }
 
@@ -98,13 +110,14 @@ impl<T: Operations> GenDisk<T> {
     /// May sleep. Returns `ENOMEM`, `EINVAL` for limits that the block layer refuses, and what
     /// else `device_add_disk()` does.
     pub(crate) fn new(
-        config: &Config<'_>,
+        config: &Config<'_, T>,
         parent: &Device,
         queues: u32,
         depth: u32,
         data: Arc<T::Data>,
     ) -> Result<Self> {
         let tags = KBox::pin_init(TagSet::new(queues, depth), GFP_KERNEL)?;
+        let mut groups = Groups::new(config.attributes)?;
         let mut lim = config.limits.to_queue_limits();
         let raw_data = core::ptr::from_ref(&*data).cast_mut().cast();
 
@@ -137,16 +150,17 @@ impl<T: Operations> GenDisk<T> {
         unsafe { bindings::set_capacity(disk, config.sectors) };
         // SAFETY: The disk is valid.
         unsafe { bindings::set_disk_ro(disk, config.read_only) };
-        // SAFETY: The disk is valid and set up, and the parent is there, and stays for longer
-        // than the disk by the caller's holding on to it.
+        // SAFETY: The disk is valid and set up; the attributes are kept until it is deleted; the
+        // parent is there, and stays for longer than the disk by the caller's holding on to it.
         error::to_result(unsafe {
-            bindings::device_add_disk(parent.as_dev_ptr(), disk, core::ptr::null_mut())
+            bindings::device_add_disk(parent.as_dev_ptr(), disk, groups.as_mut_ptr())
         })?;
         failed.dismiss();
         Ok(Self {
             // INVARIANT: The disk was added, with `data` in both places.
             disk: NonNull::new(disk).ok_or(ENOMEM)?,
             _tags: tags,
+            _groups: groups,
             _data: data,
         })
     }
@@ -156,8 +170,8 @@ impl<T: Operations> GenDisk<T> {
         poll_bio: None,
         open: None,
         release: None,
-        ioctl: None,
-        compat_ioctl: None,
+        ioctl: Some(Self::ioctl),
+        compat_ioctl: Some(bindings::blkdev_compat_ptr_ioctl),
         check_events: None,
         unlock_native_capacity: None,
         getgeo: Some(Self::getgeo),
@@ -171,6 +185,21 @@ impl<T: Operations> GenDisk<T> {
         pr_ops: core::ptr::null(),
         alternative_gpt_sector: None,
     };
+
+    /// # Safety
+    ///
+    /// To be called by the block layer only, for a disk made by [`Self::new`].
+    unsafe extern "C" fn ioctl(
+        bdev: *mut bindings::block_device,
+        _mode: bindings::blk_mode_t,
+        command: u32,
+        argument: usize,
+    ) -> i32 {
+        // SAFETY: By the type invariant the private data is the disk's `T::Data`, which lives
+        // as long as the disk can be open.
+        let data = unsafe { &*(*(*bdev).bd_disk).private_data.cast::<T::Data>() };
+        error::from_result(|| T::ioctl(data, command, UserPtr::from_addr(argument)).map(|()| 0))
+    }
 
     /// # Safety
     ///

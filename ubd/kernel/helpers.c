@@ -4,7 +4,9 @@
  */
 
 #include <linux/blk-mq.h>
+#include <linux/blk-cgroup.h>
 #include <linux/blkdev.h>
+#include <linux/falloc.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/hdreg.h>
@@ -12,11 +14,13 @@
 #include <linux/initrd.h>
 #include <linux/kthread.h>
 #include <linux/llist.h>
+#include <linux/memcontrol.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/task_stack.h>
 #include <linux/shmem_fs.h>
+#include <linux/statfs.h>
 #include <linux/string.h>
 #include <linux/uio.h>
 #include <asm/syscall.h>
@@ -67,12 +71,52 @@ bool ubd_file_in_memory(struct file *file)
 	return shmem_file(file);
 }
 
-/* A hole by SEEK_DATA's word; what cannot tell is all data. */
-bool ubd_file_is_hole(struct file *file, loff_t pos, loff_t len)
+/* Where the next data is, by SEEK_DATA's word; -ENXIO if there is none. */
+loff_t ubd_file_next_data(struct file *file, loff_t pos)
 {
-	loff_t data = vfs_llseek(file, pos, SEEK_DATA);
+	return vfs_llseek(file, pos, SEEK_DATA);
+}
 
-	return data == -ENXIO || data >= pos + len;
+static struct block_device *ubd_file_bdev(struct file *file)
+{
+	struct inode *inode = file->f_mapping->host;
+
+	return S_ISBLK(inode->i_mode) ? I_BDEV(inode) : inode->i_sb->s_bdev;
+}
+
+/*
+ * Whether ranges can be punched out of the file. A file system that has
+ * fallocate() may still refuse, so it is asked for a range behind the end,
+ * where there is nothing to lose.
+ */
+bool ubd_file_can_punch(struct file *file)
+{
+	struct inode *inode = file->f_mapping->host;
+	loff_t end;
+
+	if (S_ISBLK(inode->i_mode))
+		return bdev_write_zeroes_sectors(I_BDEV(inode)) > 0;
+	end = round_up(i_size_read(inode), PAGE_SIZE);
+	return vfs_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			     end, PAGE_SIZE) == 0;
+}
+
+bool ubd_file_is_rotational(struct file *file)
+{
+	struct block_device *bdev = ubd_file_bdev(file);
+
+	return bdev && bdev_rot(bdev);
+}
+
+/* The unit in which the file system, or the device, allocates. */
+unsigned int ubd_file_block_size(struct file *file)
+{
+	struct inode *inode = file->f_mapping->host;
+	struct kstatfs stat;
+
+	if (S_ISBLK(inode->i_mode))
+		return bdev_physical_block_size(I_BDEV(inode));
+	return vfs_statfs(&file->f_path, &stat) ? 0 : stat.f_bsize;
 }
 
 ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
@@ -188,9 +232,74 @@ void ubd_limits_features(struct queue_limits *lim, bool write_cache,
 			 bool rotational)
 {
 	if (write_cache)
-		lim->features |= BLK_FEAT_WRITE_CACHE;
+		lim->features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
 	if (rotational)
 		lim->features |= BLK_FEAT_ROTATIONAL;
+}
+
+void *ubd_disk_data(struct device *dev)
+{
+	return dev_to_disk(dev)->private_data;
+}
+
+/*
+ * Has the calling kernel thread work on the account of the cgroup that the
+ * request came from, as loop does, until ubd_account_end().
+ */
+void ubd_account_begin(struct request *rq, struct ubd_account *account)
+{
+	memset(account, 0, sizeof(*account));
+#ifdef CONFIG_BLK_CGROUP
+	if (!rq->bio)
+		return;
+	account->blkcg_css = bio_blkcg_css(rq->bio);
+	if (!account->blkcg_css)
+		return;
+	kthread_associate_blkcg(account->blkcg_css);
+#ifdef CONFIG_MEMCG
+	{
+		struct cgroup_subsys_state *blkcg = account->blkcg_css;
+		struct cgroup_subsys_state *memcg;
+
+		memcg = cgroup_get_e_css(blkcg->cgroup, &memory_cgrp_subsys);
+		account->memcg_css = memcg;
+		account->old_memcg =
+			set_active_memcg(mem_cgroup_from_css(memcg));
+	}
+#endif
+#endif
+}
+
+void ubd_account_end(struct ubd_account *account)
+{
+#ifdef CONFIG_BLK_CGROUP
+	if (!account->blkcg_css)
+		return;
+	kthread_associate_blkcg(NULL);
+#ifdef CONFIG_MEMCG
+	set_active_memcg(account->old_memcg);
+	css_put(account->memcg_css);
+#endif
+#endif
+}
+
+/* Where lsblk and others look for a serial number: on the disk's device. */
+static ssize_t serial_show(struct device *dev, struct device_attribute *attr,
+			   char *buf)
+{
+	return sysfs_emit(buf, "%s\n", (const char *)dev_get_platdata(dev));
+}
+static DEVICE_ATTR_RO(serial);
+
+static struct attribute *ubd_device_attr_attrs[] = {
+	&dev_attr_serial.attr,
+	NULL,
+};
+ATTRIBUTE_GROUPS(ubd_device_attr);
+
+const struct attribute_group **ubd_device_groups(void)
+{
+	return ubd_device_attr_groups;
 }
 
 #ifdef MODULE

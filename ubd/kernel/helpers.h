@@ -9,7 +9,9 @@
 
 #include <linux/types.h>
 
+struct attribute_group;
 struct bio;
+struct device;
 struct file;
 struct hd_geometry;
 struct io_comp_batch;
@@ -21,12 +23,22 @@ struct queue_limits;
 struct request;
 struct work_struct;
 
+/* On whose account a thread works: see ubd_account_begin(). */
+struct ubd_account {
+	void *blkcg_css;
+	void *memcg_css;
+	void *old_memcg;
+};
+
 int ubd_file_lock(struct file *file, bool exclusive);
 loff_t ubd_file_size(struct file *file);
 umode_t ubd_file_mode(struct file *file);
 bool ubd_file_nowait(struct file *file);
 bool ubd_file_in_memory(struct file *file);
-bool ubd_file_is_hole(struct file *file, loff_t pos, loff_t len);
+loff_t ubd_file_next_data(struct file *file, loff_t pos);
+bool ubd_file_can_punch(struct file *file);
+bool ubd_file_is_rotational(struct file *file);
+unsigned int ubd_file_block_size(struct file *file);
 ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
 			   loff_t pos, bool nowait);
 ssize_t ubd_file_write_iter(struct file *file, struct iov_iter *iter,
@@ -51,6 +63,12 @@ void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
 		       u16 cylinders);
 void ubd_limits_features(struct queue_limits *lim, bool write_cache,
 			 bool rotational);
+void *ubd_disk_data(struct device *dev);
+
+void ubd_account_begin(struct request *rq, struct ubd_account *account);
+void ubd_account_end(struct ubd_account *account);
+
+const struct attribute_group **ubd_device_groups(void);
 
 void ubd_wait_for_initramfs(void);
 char *ubd_module_args(void);

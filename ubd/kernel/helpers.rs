@@ -8,7 +8,15 @@
 #![allow(improper_ctypes)]
 
 use kernel::bindings;
-use kernel::ffi::{c_char, c_uint};
+use kernel::ffi::{c_char, c_uint, c_void};
+
+/// On whose account a thread works.
+#[repr(C)]
+pub(super) struct Account {
+    blkcg_css: *mut c_void,
+    memcg_css: *mut c_void,
+    old_memcg: *mut c_void,
+}
 
 extern "C" {
     pub(super) fn ubd_file_lock(file: *mut bindings::file, exclusive: bool) -> i32;
@@ -16,7 +24,10 @@ extern "C" {
     pub(super) fn ubd_file_mode(file: *mut bindings::file) -> u16;
     pub(super) fn ubd_file_nowait(file: *mut bindings::file) -> bool;
     pub(super) fn ubd_file_in_memory(file: *mut bindings::file) -> bool;
-    pub(super) fn ubd_file_is_hole(file: *mut bindings::file, pos: i64, len: i64) -> bool;
+    pub(super) fn ubd_file_next_data(file: *mut bindings::file, pos: i64) -> i64;
+    pub(super) fn ubd_file_can_punch(file: *mut bindings::file) -> bool;
+    pub(super) fn ubd_file_is_rotational(file: *mut bindings::file) -> bool;
+    pub(super) fn ubd_file_block_size(file: *mut bindings::file) -> c_uint;
     pub(super) fn ubd_file_read_iter(
         file: *mut bindings::file,
         iter: *mut bindings::iov_iter,
@@ -60,12 +71,19 @@ extern "C" {
         rotational: bool,
     );
 
+    pub(super) fn ubd_disk_data(dev: *mut bindings::device) -> *mut c_void;
+
+    pub(super) fn ubd_account_begin(rq: *mut bindings::request, account: *mut Account);
+    pub(super) fn ubd_account_end(account: *mut Account);
+
     pub(super) fn ubd_fill_geometry(
         geo: *mut bindings::hd_geometry,
         heads: u8,
         sectors: u8,
         cylinders: u16,
     );
+
+    pub(super) fn ubd_device_groups() -> *mut *const bindings::attribute_group;
 
     pub(super) fn ubd_wait_for_initramfs();
     #[cfg(MODULE)]

@@ -6,6 +6,7 @@
 //!
 //! C header: [`include/linux/platform_device.h`](srctree/include/linux/platform_device.h)
 
+use super::helpers;
 use core::ptr::NonNull;
 use kernel::{bindings, error, prelude::*, types::Opaque};
 
@@ -35,6 +36,8 @@ impl Driver {
                 unsafe { drv.write_bytes(0, 1) };
                 // SAFETY: It is initialised now.
                 unsafe { (*drv).driver.name = name.as_char_ptr() };
+                // SAFETY: As above. The attributes are static.
+                unsafe { (*drv).driver.dev_groups = helpers::ubd_device_groups() };
                 // SAFETY: The driver is pinned, and has a name.
                 error::to_result(unsafe {
                     bindings::__platform_driver_register(
@@ -70,13 +73,15 @@ unsafe impl Send for Device {}
 unsafe impl Sync for Device {}
 
 impl Device {
-    /// Registers the device `name`.`id`. May sleep. Returns `ENOMEM`, or `EEXIST` when there is
+    /// Registers the device `name`.`id`, with `serial` as its attribute of that name. May sleep. Returns `ENOMEM`, or `EEXIST` when there is
     /// one of that name.
-    pub(crate) fn register(name: &'static CStr, id: usize) -> Result<Self> {
+    pub(crate) fn register(name: &'static CStr, id: usize, serial: &CStr) -> Result<Self> {
         let mut info: bindings::platform_device_info = pin_init::zeroed();
         info.name = name.as_char_ptr();
         info.id = i32::try_from(id)?;
-        // SAFETY: `info` is complete; what it points to is static.
+        info.data = serial.as_char_ptr().cast();
+        info.size_data = serial.to_bytes_with_nul().len();
+        // SAFETY: `info` is complete; the name is static, and the serial number is copied.
         let device =
             error::from_err_ptr(unsafe { bindings::platform_device_register_full(&info) })?;
         // INVARIANT: The device was just registered.

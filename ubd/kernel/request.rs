@@ -8,7 +8,7 @@ use super::blk_mq::Operations;
 use super::helpers;
 use super::iov_iter::IovIter;
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use kernel::{bindings, prelude::*, types::Opaque};
 
@@ -166,6 +166,20 @@ impl<T: Operations> Request<T> {
     /// How long the request is, in bytes; 0 for a flush.
     pub(crate) fn len(&self) -> u64 {
         u64::from(self.rq().__data_len)
+    }
+
+    /// Runs `f` on the account of the cgroup that the request came from.
+    ///
+    /// To be called in a kernel thread.
+    pub(crate) fn on_its_account<R>(&self, f: impl FnOnce() -> R) -> R {
+        let mut account = MaybeUninit::uninit();
+        // SAFETY: By the type invariant the request is valid; the calling thread is a kernel
+        // thread, and `account` is initialised by the call.
+        unsafe { helpers::ubd_account_begin(self.rq.as_ptr(), account.as_mut_ptr()) };
+        let result = f();
+        // SAFETY: Undoes what was done above, by the same thread.
+        unsafe { helpers::ubd_account_end(account.as_mut_ptr()) };
+        result
     }
 
     /// Runs `f` on the pages of every bio of the request, in the order of the disk, until it
@@ -354,6 +368,13 @@ impl<T: Operations> Drop for RequestList<T> {
 pub(crate) struct Batch<T: Operations> {
     next: *mut bindings::llist_node,
     requests: PhantomData<Request<T>>,
+}
+
+impl<T: Operations> Batch<T> {
+    /// Whether there are no more requests.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next.is_null()
+    }
 }
 
 impl<T: Operations> Iterator for Batch<T> {

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attributes of disks in sysfs.
+//!
+//! C header: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
+
+use super::blk_mq::Operations;
+use super::helpers;
+use core::marker::PhantomData;
+use kernel::{bindings, ffi::c_char, page::PAGE_SIZE, prelude::*, str::Formatter};
+
+/// A file in a disk's folder in sysfs that can be read.
+pub(crate) trait Attribute<T: Operations>: 'static {
+    /// The file's name.
+    const NAME: &'static CStr;
+
+    /// Writes the file's contents, with a newline at the end, to `out`, which has space for a page.
+    ///
+    /// May sleep.
+    fn show(data: &T::Data, out: &mut Formatter<'_>) -> Result;
+}
+
+/// An [`Attribute`] by its C structure.
+#[derive(Clone, Copy)]
+pub(crate) struct AttributeRef<T: Operations> {
+    attribute: &'static bindings::device_attribute,
+    operations: PhantomData<T>,
+}
+
+impl<T: Operations> AttributeRef<T> {
+    /// The attribute `A`.
+    pub(crate) const fn new<A: Attribute<T>>() -> Self {
+        Self {
+            attribute: &Vtable::<T, A>::ATTRIBUTE,
+            operations: PhantomData,
+        }
+    }
+}
+
+struct Vtable<T, A>(PhantomData<(T, A)>);
+
+impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
+    const ATTRIBUTE: bindings::device_attribute = {
+        let mut attr: bindings::attribute = pin_init::zeroed();
+        attr.name = kernel::str::as_char_ptr_in_const_context(A::NAME);
+        attr.mode = 0o444;
+        bindings::device_attribute {
+            attr,
+            __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
+                show: Some(Self::show),
+            },
+            __bindgen_anon_2: bindings::device_attribute__bindgen_ty_2 { store: None },
+        }
+    };
+
+    /// # Safety
+    ///
+    /// To be called by sysfs only, for a disk made by [`super::gen_disk::GenDisk`].
+    unsafe extern "C" fn show(
+        dev: *mut bindings::device,
+        _attr: *mut bindings::device_attribute,
+        buf: *mut c_char,
+    ) -> isize {
+        // SAFETY: The device is that of a disk, whose private data is the `T::Data` that it was
+        // made with, and keeps until its attributes are gone.
+        let data = unsafe { &*helpers::ubd_disk_data(dev).cast::<T::Data>() };
+        // SAFETY: sysfs gives a page to be filled.
+        let page = unsafe { core::slice::from_raw_parts_mut(buf.cast::<u8>(), PAGE_SIZE) };
+        let mut out = Formatter::new(page);
+        match A::show(data, &mut out) {
+            Ok(()) => out.bytes_written().min(PAGE_SIZE) as isize,
+            Err(e) => e.to_errno() as isize,
+        }
+    }
+}
+
+/// Attributes in one folder, for as long as their disk.
+///
+/// # Invariants
+///
+/// `pointers` is the groups' list for the block layer, and null at its end; all that is pointed
+/// to is owned by `self`, or static, and does not move.
+pub(super) struct Groups {
+    pointers: KVec<*const bindings::attribute_group>,
+    _groups: KVec<bindings::attribute_group>,
+    _attributes: KVec<KVec<*mut bindings::attribute>>,
+}
+
+impl Groups {
+    /// The groups of attributes, each with the name of its folder below the disk's, or in that
+    /// itself.
+    pub(super) fn new<T: Operations>(
+        all: &[(Option<&'static CStr>, &[AttributeRef<T>])],
+    ) -> Result<Self> {
+        let mut groups = KVec::with_capacity(all.len(), GFP_KERNEL)?;
+        let mut attributes = KVec::with_capacity(all.len(), GFP_KERNEL)?;
+        for (name, refs) in all {
+            let mut list = KVec::with_capacity(refs.len() + 1, GFP_KERNEL)?;
+            for attribute in *refs {
+                let attribute: *const bindings::attribute = &attribute.attribute.attr;
+                list.push(attribute.cast_mut(), GFP_KERNEL)?;
+            }
+            list.push(core::ptr::null_mut(), GFP_KERNEL)?;
+            let mut group: bindings::attribute_group = pin_init::zeroed();
+            group.name = name.map_or(core::ptr::null(), |name| name.as_char_ptr());
+            group.__bindgen_anon_2 = bindings::attribute_group__bindgen_ty_2 {
+                attrs: list.as_mut_ptr(),
+            };
+            groups.push(group, GFP_KERNEL)?;
+            attributes.push(list, GFP_KERNEL)?;
+        }
+        let mut pointers = KVec::with_capacity(all.len() + 1, GFP_KERNEL)?;
+        for group in &groups {
+            pointers.push(core::ptr::from_ref(group), GFP_KERNEL)?;
+        }
+        pointers.push(core::ptr::null(), GFP_KERNEL)?;
+        Ok(Self {
+            // INVARIANT: The vectors are not changed any more, so what they hold stays.
+            pointers,
+            _groups: groups,
+            _attributes: attributes,
+        })
+    }
+
+    pub(super) fn as_mut_ptr(&mut self) -> *mut *const bindings::attribute_group {
+        self.pointers.as_mut_ptr()
+    }
+}
