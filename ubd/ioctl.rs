@@ -58,20 +58,18 @@ fn identity(shared: &Shared) -> [u8; IDENTITY_WORDS * 2] {
             slot.copy_from_slice(&value.to_ne_bytes());
         }
     }
-    // Texts are padded with blanks, the first character in a word's upper half.
+    // As IDE drivers gave it: texts padded with blanks, their characters in order.
     put_text(&mut bytes, 10..20, &shared.identity.serial);
     put_text(&mut bytes, 27..47, b"User-mode Linux block device");
     bytes
 }
 
 fn put_text(bytes: &mut [u8], words: core::ops::Range<usize>, text: &[u8]) {
-    let mut text = text.iter().copied();
     let Some(field) = bytes.get_mut(words.start * 2..words.end * 2) else {
         return;
     };
-    for word in field.chunks_exact_mut(2) {
-        let upper = text.next().unwrap_or(b' ');
-        let lower = text.next().unwrap_or(b' ');
-        word.copy_from_slice(&u16::from_be_bytes([upper, lower]).to_ne_bytes());
+    field.fill(b' ');
+    for (to, from) in field.iter_mut().zip(text) {
+        *to = *from;
     }
 }

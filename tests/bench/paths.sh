@@ -43,6 +43,8 @@ prepare() {
 load() {
 	modprobe rnull_ubd "$1"
 	loaded=1 device=/dev/ubda
+	# Without it fio would make a file of that name, and measure that.
+	[ -b $device ] || { dmesg --notime | grep rnull_ubd >&2; exit 1; }
 }
 
 # loop OPTION... FILE

@@ -12,12 +12,12 @@ fails.
 import argparse
 import fcntl
 import hashlib
-import io
 import json
 import math
 import mmap
 import os
 import random
+import re
 import signal
 import stat
 import struct
@@ -36,11 +36,6 @@ class Wrong(Exception):
 def up(value, unit):
     """value, rounded up to a multiple of unit."""
     return -(-value // unit) * unit
-
-
-def opened(what):
-    """A file by its path, or bytes as if they were one."""
-    return io.BytesIO(what) if isinstance(what, (bytes, bytearray)) else open(what, "rb")
 
 
 def file_size(path):
@@ -139,18 +134,23 @@ class Cow:
         return bytes(head)
 
     @classmethod
-    def load(cls, path):
-        """The COW file at path, with its bitmap."""
-        with opened(path) as f:
-            cow = cls.parse(f.read(8192))
+    def load(cls, path, read=None):
+        """The COW file at path, with its bitmap; read(at, length) gives its bytes."""
+        with open(os.devnull if read else path, "rb") as f:
+            read = read or (lambda at, length: os.pread(f.fileno(), length, at))
+            cow = cls.parse(read(0, 8192))
             if cow is None:
                 raise Wrong(f"{path}: not a COW file")
-            f.seek(cow.bitmap_offset)
-            bits = f.read(cow.bitmap_len)
+            bits = read(cow.bitmap_offset, cow.bitmap_len)
         if len(bits) < cow.bitmap_len:
             raise Wrong(f"{path}: shorter than its bitmap")
         cow.bits[:len(bits)] = bits
         return cow
+
+    def written(self):
+        """The sectors whose bits are set."""
+        return [byte.start() * 8 + i for byte in re.finditer(b"[^\0]", self.bits)
+                for i in range(8) if self.bits[byte.start()] >> i & 1]
 
     def bit(self, sector):
         return self.bits[sector // 8] >> sector % 8 & 1
@@ -177,7 +177,7 @@ class Cow:
     def merge(self, path, backing=None):
         """The disk's bytes: those of the COW file at path over its backing file."""
         disk = bytearray(up(self.size, SECTOR))
-        with opened(path) as cow, opened(backing or self.backing) as below:
+        with open(path, "rb") as cow, open(backing or self.backing, "rb") as below:
             for first, count, bit in self.runs():
                 at = first * self.sectorsize
                 length = min(count * self.sectorsize, len(disk) - at)
@@ -194,7 +194,7 @@ class Cow:
             "alignment": self.alignment, "bitmap_offset": self.bitmap_offset,
             "bitmap_len": self.bitmap_len, "data_offset": self.data_offset,
             "broken": self.broken, "order": self.order,
-            "set": sum(b.bit_count() for b in self.bits),
+            "set": len(self.written()),
         }
 
 
@@ -644,17 +644,24 @@ class LogWrites:
 
 
 class History:
-    """Rounds of writes of whole sectors, each known by its round and place."""
+    """Rounds of writes of whole sectors, each known by its round and place.
 
-    def __init__(self, seed, sectors, rounds, writes):
-        rng = random.Random(seed)
+    They are near the ends of the disk, and near the 32768th sector, where the
+    bitmap's second page begins.
+    """
+
+    def __init__(self, args, sectors):
+        rng = random.Random(args.seed)
+        zone = 500
+        zones = [0, max(0, sectors - zone)]
+        if sectors > 32768 + zone:
+            zones.append(32768 - zone // 2)
         self.rounds = []
-        self.rng = rng
-        for n in range(rounds):
+        for _ in range(args.rounds):
             taken, runs = set(), []
-            for _ in range(writes):
+            for _ in range(args.writes):
                 count = rng.choice((1, 1, 2, 3, 8, 9, 16, 40))
-                first = rng.randrange(sectors - count + 1)
+                first = rng.choice(zones) + rng.randrange(min(zone, sectors) - count + 1)
                 if rng.randrange(3) == 0:
                     first = first // 8 * 8
                 if taken.isdisjoint(range(first, first + count)):
@@ -674,7 +681,7 @@ class History:
 
 def history(args):
     """Write a history to a disk; after each round flush, and mark the log."""
-    work = History(args.seed, file_size(args.dev) // SECTOR, args.rounds, args.writes)
+    work = History(args, file_size(args.dev) // SECTOR)
     direct = args.how != "buffered"
     fd = os.open(args.dev, os.O_RDWR | (os.O_DIRECT if direct else 0))
     threads = ThreadPoolExecutor(args.depth + 1)
@@ -725,48 +732,61 @@ class Judge:
     after the last that is known to be flushed, any sector may be there.
     """
 
-    def __init__(self, args, size):
-        self.base = padded(args.backing)
-        self.work = History(args.seed, size or len(self.base) // SECTOR,
-                            args.rounds, args.writes)
+    def __init__(self, args):
+        self.plain = args.plain
+        with open(args.backing, "rb") as f:
+            self.base = f.read()
+        self.sectors = -(-len(self.base) // SECTOR)
+        self.base += bytes(self.sectors * SECTOR - len(self.base))
+        self.work = History(args, self.sectors)
+        self.touched = {s for runs in self.work.rounds for first, count in runs
+                        for s in range(first, first + count)}
         self.ahead = args.ahead
         self.known = {}
 
+    def at_first(self, s):
+        return self.base[s * SECTOR:(s + 1) * SECTOR]
+
     def after(self, done):
-        """The disk after a round, and what may have come over it since."""
+        """Of each touched sector what it must be after a round, or may be."""
         if done not in self.known:
-            disk = bytearray(self.base)
-            for n in range(done + 1):
+            right = {s: [self.at_first(s)] for s in self.touched}
+            for n in range(min(done + 1 + self.ahead, len(self.work.rounds))):
                 for first, count in self.work.rounds[n]:
-                    disk[first * SECTOR:(first + count) * SECTOR] = \
-                        self.work.data(n, first, count)
-            coming = {}
-            for n in range(done + 1, min(done + 1 + self.ahead, len(self.work.rounds))):
-                for first, count in self.work.rounds[n]:
-                    for sector in range(first, first + count):
-                        coming.setdefault(sector, []).append(n)
-            self.known[done] = bytes(disk), coming
+                    for s in range(first, first + count):
+                        data = self.work.sector(n, s)
+                        right[s] = [data] if n <= done else right[s] + [data]
+            self.known[done] = right
         return self.known[done]
 
-    def __call__(self, disk, done, what):
-        want, coming = self.after(done)
-        if len(disk) != len(want):
-            raise Wrong(f"{what}: {len(disk)} bytes, must be {len(want)}")
-        piece = 64 * SECTOR
-        for at in range(0, len(want), piece):
-            if disk[at:at + piece] == want[at:at + piece]:
-                continue
-            for s in range(at // SECTOR, min(at + piece, len(want)) // SECTOR):
-                got = disk[s * SECTOR:(s + 1) * SECTOR]
-                if got != want[s * SECTOR:(s + 1) * SECTOR] and not any(
-                        got == self.work.sector(n, s) for n in coming.get(s, ())):
-                    raise Wrong(f"{what}: sector {s} holds {self.name(got, s)}, must hold "
-                                + self.name(want[s * SECTOR:(s + 1) * SECTOR], s)
-                                + "".join(f" or round {n}'s" for n in coming.get(s, ())))
+    def __call__(self, read, done, what, others=()):
+        right = self.after(done)
+        if self.plain:
+            look = self.touched.union(others)
+
+            def disk(s):
+                return read(s * SECTOR, SECTOR)
+        else:
+            cow = Cow.load(what, read)
+            if cow.sectors != self.sectors:
+                raise Wrong(f"{what}: {cow.sectors} sectors, must be {self.sectors}")
+            # A sector that has no bit is its backing file's.
+            look = self.touched.union(cow.written())
+
+            def disk(s):
+                return (read(cow.data_offset + s * SECTOR, SECTOR).ljust(SECTOR, b"\0")
+                        if cow.bit(s) else self.at_first(s))
+
+        for s in look:
+            got = disk(s)
+            if got not in right.get(s, (self.at_first(s),)):
+                raise Wrong(f"{what}: sector {s} holds {self.name(got, s)}, must hold "
+                            + " or ".join(self.name(data, s)
+                                          for data in right.get(s, [self.at_first(s)])))
 
     def name(self, got, s):
         """Whose a sector's bytes are."""
-        if got == self.base[s * SECTOR:(s + 1) * SECTOR]:
+        if got == self.at_first(s):
             return "what was there at first"
         if not any(got):
             return "zeros"
@@ -776,18 +796,11 @@ class Judge:
         return "nothing that was ever written"
 
 
-def padded(path):
-    with open(path, "rb") as f:
-        data = f.read()
-    return data + bytes(up(len(data), SECTOR) - len(data))
-
-
 def crash_check(args):
     """Judge one COW file (or plain image) as it was found after a crash."""
-    judge = Judge(args, 0)
-    disk = (padded(args.file) if args.plain
-            else Cow.load(args.file).merge(args.file, args.backing))
-    judge(disk, args.done, args.file)
+    with open(args.file, "rb") as f:
+        Judge(args)(lambda at, length: os.pread(f.fileno(), length, at),
+                    args.done, args.file)
 
 
 class Crashes:
@@ -797,6 +810,7 @@ class Crashes:
         with open(start, "rb") as f:
             self.stable = bytearray(f.read())
         self.loose = []
+        self.seen = set()
         self.done = None
         self.flushes = 0
 
@@ -809,19 +823,32 @@ class Crashes:
         if flags & LogWrites.FLUSH:
             self.flushes += 1
             for where, what in self.loose:
-                self.stable[where:where + len(what)] = what
+                self.stable[where:where + SECTOR] = what
             self.loose = []
-        if flags & LogWrites.FUA:
-            self.stable[at:at + len(data)] = data
-        else:
-            for s in range(0, len(data), SECTOR):
-                self.loose.append((at + s, data[s:s + SECTOR]))
+        for s in range(0, len(data), SECTOR):
+            piece = data[s:s + SECTOR]
+            self.seen.add((at + s) // SECTOR)
+            if flags & LogWrites.FUA:
+                self.stable[at + s:at + s + SECTOR] = piece
+            else:
+                self.loose.append((at + s, piece))
 
-    def with_some(self, some):
-        crashed = bytearray(self.stable)
-        for at, data in some:
-            crashed[at:at + len(data)] = data
-        return crashed
+    def reader(self, some):
+        """read(at, length) of the device, if of what is loose some arrived."""
+        over = dict(some)
+
+        def sector(at):
+            return over.get(at) or self.stable[at:at + SECTOR]
+
+        def read(at, length):
+            if length == SECTOR:
+                return bytes(sector(at))
+            end = min(at + length, len(self.stable))
+            first = at // SECTOR * SECTOR
+            data = b"".join(sector(s) for s in range(first, end, SECTOR))
+            return data[at - first:end - first]
+
+        return read
 
 
 def crash_replay(args):
@@ -830,7 +857,7 @@ def crash_replay(args):
     The state after a crash: all that went before the last completed flush,
     and any choice of the sectors written since.
     """
-    judge = Judge(args, 0)
+    judge = Judge(args)
     rng = random.Random(args.seed)
     crashes = Crashes(args.start)
     points = 0
@@ -850,13 +877,10 @@ def crash_replay(args):
         if crashes.done is None:
             return
         for name, some in choices():
-            crashed = crashes.with_some(some)
-            disk = (crashed[:len(judge.base)] if args.plain
-                    else Cow.load(crashed).merge(crashed, args.backing))
-            judge(disk, crashes.done,
+            judge(crashes.reader(some), crashes.done,
                   f"crash at entry {entry} of the log, after round {crashes.done}'s "
-                  f"flush; of {len(some)} of {len(crashes.loose)} sectors that were not "
-                  f"flushed, {name}")
+                  f"flush; of {len(crashes.loose)} sectors that were not flushed, {name}",
+                  crashes.seen)
             points += 1
 
     for entry, (at, data, flags, mark) in enumerate(LogWrites(args.log)):
@@ -869,7 +893,7 @@ def crash_replay(args):
     look("the last")
     if crashes.done != args.rounds - 1:
         raise Wrong(f"the log ends with round {crashes.done}")
-    print(f"{points} states after {crashes.flushes} flushes")
+    print(f"{points} states, {crashes.flushes} flushes")
 
 
 def crash_state(args):
@@ -886,8 +910,10 @@ def crash_state(args):
     stop = marks[0] + round(args.point * (marks[-1] - marks[0]))
     for entry in log[:stop + 1]:
         crashes.take(*entry)
+    for at, data in crashes.loose if args.lucky else ():
+        crashes.stable[at:at + SECTOR] = data
     with open(args.out, "wb") as f:
-        f.write(crashes.with_some(crashes.loose if args.lucky else ()))
+        f.write(crashes.stable)
     print(crashes.done)
 
 

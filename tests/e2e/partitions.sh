@@ -41,7 +41,7 @@ layout() {
 }
 for dev in ubda ubdb; do
 	check "$dev: sfdisk makes fifteen partitions" sfdisk -q /dev/$dev < <(layout)
-	is "$dev: they are there" "$(cd /dev && echo $dev? $dev??)" "$(echo $dev{1..15})"
+	is "$dev: they are there" "$(cd /dev && echo $dev? $dev??)" "$(echo "$dev"{1..15})"
 done
 is "the numbers of partition 15 of unit 1" "$(cat /sys/block/ubdb/ubdb15/dev)" 98:31
 is "a partition's start" "$(cat /sys/block/ubdb/ubdb15/start)" 61440
@@ -61,7 +61,7 @@ unload
 check "the partitions are gone with the disk" test ! -e /dev/ubda1
 load "ubda=$work/plain" "ubd1=$work/cow"
 for dev in ubda ubdb; do
-	is "$dev: they are back with it" "$(cd /dev && echo $dev? $dev??)" "$(echo $dev{1..15})"
+	is "$dev: they are back with it" "$(cd /dev && echo $dev? $dev??)" "$(echo "$dev"{1..15})"
 	check "$dev: and the bytes in them" model cmp /dev/${dev}7 part --direct
 done
 

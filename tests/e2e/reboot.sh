@@ -39,14 +39,15 @@ guest_after() {
 	attach && list /tmp/mnt >found && grep -v ' ./later/' found | diff list - && detach
 }
 
-guest_last() {
-	attach && list /tmp/mnt | diff found - && detach
-}
-
 if [ $# != 0 ]; then
 	"$1_$3"
 	exit
 fi
+
+# sum_is FILE SUM
+sum_is() {
+	[ "$(sum "$1")" = "$(cat "$2")" ] && [ -s "$2" ]
+}
 
 mkdir files disk
 model tree files golden 40
@@ -54,24 +55,23 @@ mkfs.ext4 -q -d files golden.img 24M
 cp golden.img disk
 mkfs.ext4 -q -d disk disk.img 80M
 
-check "first boot: files on /dev/ubda" vm_self first --disk disk.img
+check "first boot: files on /dev/ubda" vm_self first --disk "$work/disk.img"
 (cd files && list .) >files.list
 # lost+found is empty: what the golden image had is what was there.
 check "what was in the golden image was there" diff files.list golden.list
-vm_self cut --disk disk.img >cut.log 2>&1
+vm_self cut --disk "$work/disk.img" >cut.log 2>&1
 is "second boot: found, changed, synced, and cut" $? 125
 refuse "and nothing went wrong before the cut" grep -E 'diff|rror|console:.*(WARNING|BUG)' cut.log
-check "third boot: all that was synced is there" vm_self after --disk disk.img
-check "fourth boot: and stays" vm_self last --disk disk.img
+check "third boot: all that was synced is there" vm_self after --disk "$work/disk.img"
 
 for file in work.cow golden.img; do
 	debugfs -R "dump -p $file found.$file" disk.img 2>/dev/null
 done
 check "the golden image is as it was" cmp found.golden.img golden.img
 check "the model's merge" model merge found.work.cow merged --backing golden.img
-is "is what /dev/ubda read" "$(sum merged)" "$(cat read.sum)"
+check "is what /dev/ubda read" sum_is merged read.sum
 rm merged
 check "uml_moo's merge" uml_moo -b found.golden.img found.work.cow merged
-is "is what /dev/ubda read" "$(sum merged)" "$(cat read.sum)"
+check "is what /dev/ubda read" sum_is merged read.sum
 
 plan

@@ -63,7 +63,6 @@ uml() {
 		export PATH=/usr/sbin:/usr/bin
 		mount -t proc proc /proc
 		mount -t devtmpfs dev /dev
-		mount -t tmpfs tmp /tmp
 		bash $e2e/$name.sh uml $work $function >$work/uml.out 2>&1
 		echo \$? >$work/uml.code
 		sync
@@ -93,8 +92,7 @@ check "a COW file made and written here" vm_self first
 merges ours
 check "is read and written on by UML, and UML makes its own" \
 	uml first ubd0="$work/ours" ubd1="$work/theirs,$work/back"
-check "UML's direct reads of 16 KiB are wrong" test -s wrong
-note "UML: $(head -n 1 wrong)"
+check "UML's direct reads of 16 KiB are wrong" test -s wrong && note "UML: $(head -n 1 wrong)"
 merges ours
 merges theirs
 check "both are read in blocks of any size and written on here" vm_self second
