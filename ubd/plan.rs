@@ -93,7 +93,12 @@ mod tests {
     #[test]
     fn runs_end_where_the_bits_change() {
         let map = Words(&[0xf0f0, 0, 1 << 63]);
-        all(&map, 0, 16, &[(false, 4), (true, 8), (false, 12), (true, 16)]);
+        all(
+            &map,
+            0,
+            16,
+            &[(false, 4), (true, 8), (false, 12), (true, 16)],
+        );
         all(&map, 14, 192, &[(true, 16), (false, 191), (true, 192)]);
     }
 

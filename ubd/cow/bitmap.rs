@@ -136,7 +136,11 @@ impl Bitmap {
     /// How many bits of page number `page` are set; `None` if it is not there.
     pub(crate) fn count(&self, page: u64) -> Option<u64> {
         let words = self.page(page)?.words.iter();
-        Some(words.map(|word| u64::from(word.load(Relaxed).count_ones())).sum())
+        Some(
+            words
+                .map(|word| u64::from(word.load(Relaxed).count_ones()))
+                .sum(),
+        )
     }
 
     /// The number of the page that has the bit of `sector`.
@@ -249,7 +253,9 @@ impl Bitmap {
         let passed = low_bits(from.saturating_sub(first));
         let mut pages = clear_bits(&leaf.dirty, !passed);
         if leaf.dirty.load(Relaxed) & passed != 0 {
-            self.mark_dirty(first + u64::from((leaf.dirty.load(Relaxed) & passed).trailing_zeros()));
+            self.mark_dirty(
+                first + u64::from((leaf.dirty.load(Relaxed) & passed).trailing_zeros()),
+            );
         }
         while pages != 0 {
             let page = first + u64::from(pages.trailing_zeros());

@@ -208,7 +208,12 @@ impl File {
     ///
     /// With `nowait` it returns `EAGAIN` rather than sleep, or `EOPNOTSUPP` where the file system
     /// can't promise that; otherwise it may sleep.
-    pub(crate) fn read_iter(&self, iter: &mut IovIter<'_>, pos: u64, nowait: bool) -> Result<usize> {
+    pub(crate) fn read_iter(
+        &self,
+        iter: &mut IovIter<'_>,
+        pos: u64,
+        nowait: bool,
+    ) -> Result<usize> {
         let pos = i64::try_from(pos)?;
         // SAFETY: By the type invariants the file can be read this way, and the iterator stands on
         // live pages.
@@ -245,31 +250,21 @@ impl File {
     ///
     /// May sleep. Returns `EOPNOTSUPP` where the file system cannot.
     pub(crate) fn punch_hole(&self, pos: u64, len: u64) -> Result {
-        self.fallocate(
-            FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-            pos,
-            len,
-        )
+        self.fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos, len)
     }
 
     /// Makes the `len` bytes at `pos` read as zeros, keeping their space allocated.
     ///
     /// May sleep. Returns `EOPNOTSUPP` where the file system cannot.
     pub(crate) fn zero_range(&self, pos: u64, len: u64) -> Result {
-        self.fallocate(
-            FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-            pos,
-            len,
-        )
+        self.fallocate(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, pos, len)
     }
 
     fn fallocate(&self, mode: u32, pos: u64, len: u64) -> Result {
         let (pos, len) = (i64::try_from(pos)?, i64::try_from(len)?);
         // SAFETY: By the type invariant the file is open; `vfs_fallocate()` refuses one that is
         // not open for writing, and any range that is none.
-        error::to_result(unsafe {
-            bindings::vfs_fallocate(self.as_ptr(), mode as i32, pos, len)
-        })
+        error::to_result(unsafe { bindings::vfs_fallocate(self.as_ptr(), mode as i32, pos, len) })
     }
 
     /// Sets the length of a regular file, in bytes. May sleep.

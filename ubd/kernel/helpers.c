@@ -341,11 +341,6 @@ void ubd_wait_for_initramfs(void)
 	wait_for_initramfs();
 }
 
-char *ubd_module_args(void)
-{
-	return NULL;
-}
-
 /*
  * The command line is parsed before memory can be allocated, and stays; the
  * driver's init comes for the texts. Those of typos are kept whole.

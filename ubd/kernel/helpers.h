@@ -71,9 +71,10 @@ void ubd_account_end(struct ubd_account *account);
 const struct attribute_group **ubd_device_groups(void);
 
 void ubd_wait_for_initramfs(void);
-char *ubd_module_args(void);
 
-#ifndef MODULE
+#ifdef MODULE
+char *ubd_module_args(void);
+#else
 const char *ubd_boot_option(size_t i);
 const char *ubd_boot_typo(size_t i);
 #endif

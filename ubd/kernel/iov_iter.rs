@@ -45,14 +45,7 @@ impl<'a> IovIter<'a> {
 
     fn count_mut(&mut self) -> &mut usize {
         // SAFETY: For an iterator over bvecs the union's member in use is the one with `count`.
-        unsafe {
-            &mut self
-                .iter
-                .__bindgen_anon_1
-                .__bindgen_anon_1
-                .as_mut()
-                .count
-        }
+        unsafe { &mut self.iter.__bindgen_anon_1.__bindgen_anon_1.as_mut().count }
     }
 
     /// How many bytes are left.

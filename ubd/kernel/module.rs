@@ -3,8 +3,11 @@
 //! This module, as the C side of the kernel knows it.
 
 use super::helpers;
+#[cfg(MODULE)]
 use core::ptr::NonNull;
-use kernel::{bindings, ffi::c_char, prelude::*};
+#[cfg(MODULE)]
+use kernel::ffi::c_char;
+use kernel::{bindings, prelude::*};
 
 /// The module's name.
 pub(crate) const NAME: &CStr = c"rnull_ubd";
@@ -30,8 +33,10 @@ pub(crate) fn wait_for_initramfs() {
 /// # Invariants
 ///
 /// `0` is a terminated string that was allocated by `kmalloc()` for `self`.
+#[cfg(MODULE)]
 pub(crate) struct Arguments(NonNull<c_char>);
 
+#[cfg(MODULE)]
 impl Arguments {
     /// The parameters of the load that the calling task is in the middle of, to be called in
     /// the module's init; `None` when they can't be told. May sleep.
@@ -49,6 +54,7 @@ impl Arguments {
     }
 }
 
+#[cfg(MODULE)]
 impl Drop for Arguments {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the string was allocated for `self`.

@@ -184,10 +184,7 @@ impl<T: Operations> Request<T> {
 
     /// Runs `f` on the pages of every bio of the request, in the order of the disk, until it
     /// returns an error. For reads and writes.
-    pub(crate) fn try_for_each_bio(
-        &self,
-        mut f: impl FnMut(&mut IovIter<'_>) -> Result,
-    ) -> Result {
+    pub(crate) fn try_for_each_bio(&self, mut f: impl FnMut(&mut IovIter<'_>) -> Result) -> Result {
         let write = self.operation() == Operation::Write;
         let mut bio = self.rq().bio;
         while !bio.is_null() {
