@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What sysfs says of a ubd: `serial` beside the block layer's own attributes, as in UML, and a
-//! folder `ubd` with the files and what is in them. See `Documentation/ABI/testing/sysfs-block-ubd`.
+//! folder `ubd` with the files and what is in them.
+//!
+//! See `Documentation/ABI/testing/sysfs-block-ubd`.
 
 use crate::ubd::{
     disk::Ubd,

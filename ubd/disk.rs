@@ -106,7 +106,7 @@ impl Disk {
             major: MAJOR,
             first_minor: options.unit as u32 * MINORS,
             minors: MINORS,
-            sectors: image.size().div_ceil(SECTOR_SIZE as u64),
+            sectors: image.size().div_ceil(u64::from(SECTOR_SIZE)),
             read_only: image.is_read_only(),
             limits: limits(options, &image)?,
             attributes: attributes::ALL,
@@ -122,7 +122,7 @@ impl Disk {
         let device = Device::register(DRIVER_NAME, options.unit, &serial)?;
         let shared = Shared::new(image, identity, queues, &name)?;
         let shared = Arc::new(shared, GFP_KERNEL)?;
-        let flusher = Flusher::spawn(&shared, &*self::name(fmt!("{}-flush", &*name))?)?;
+        let flusher = Flusher::spawn(&shared, &self::name(fmt!("{}-flush", &*name))?)?;
         let mut workers = KVec::with_capacity(queues, GFP_KERNEL)?;
         for queue in 0..queues {
             let name = self::name(fmt!("{}-{queue}", &*name))?;

@@ -176,7 +176,7 @@ impl Image {
     pub(crate) fn cow_sectors(&self) -> Result<u64> {
         let layer = self.top()?;
         let Some(map) = &layer.map else {
-            return Ok(self.size.div_ceil(SECTOR_SIZE as u64));
+            return Ok(self.size.div_ceil(u64::from(SECTOR_SIZE)));
         };
         let mut bytes = KBox::<bitmap::PageBytes>::zeroed(GFP_KERNEL)?;
         let mut count = 0;

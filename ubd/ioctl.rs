@@ -27,7 +27,7 @@ const IDENTITY_WORDS: usize = 256;
 /// The disk's heads, sectors and cylinders. These are for partition tables, and the number of
 /// cylinders wraps.
 pub(crate) fn geometry(shared: &Shared) -> (u8, u8, u16) {
-    let cylinder = u64::from(HEADS) * u64::from(SECTORS) * SECTOR_SIZE as u64;
+    let cylinder = u64::from(HEADS) * u64::from(SECTORS) * u64::from(SECTOR_SIZE);
     (HEADS, SECTORS, (shared.image.size() / cylinder) as u16)
 }
 

@@ -12,7 +12,7 @@
 
 use crate::ubd::plan::SectorMap;
 use kernel::{
-    alloc::AllocError,
+    alloc::{flags::__GFP_NOWARN, AllocError},
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed},
@@ -65,8 +65,10 @@ impl Bitmap {
     /// May sleep.
     pub(crate) fn new(sectors: u64) -> Result<Self, AllocError> {
         let leaf_count = sectors.div_ceil(PAGE_SECTORS).div_ceil(LEAF_PAGES) as usize;
-        let mut leaves = KVVec::with_capacity(leaf_count, GFP_KERNEL)?;
-        let mut dirty = KVVec::with_capacity(leaf_count.div_ceil(64), GFP_KERNEL)?;
+        // A header can ask for more than any machine has, which is not worth a warning.
+        let flags = GFP_KERNEL | __GFP_NOWARN;
+        let mut leaves = KVVec::with_capacity(leaf_count, flags)?;
+        let mut dirty = KVVec::with_capacity(leaf_count.div_ceil(64), flags)?;
         for i in 0..leaf_count {
             leaves.push(SetOnce::new(), GFP_KERNEL)?;
             if i % 64 == 0 {

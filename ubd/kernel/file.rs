@@ -58,8 +58,8 @@ impl File {
         };
         let flags = (flags | bindings::O_LARGEFILE) as i32;
         // SAFETY: `path` is a valid, terminated string for the duration of the call.
-        let file =
-            error::from_err_ptr(unsafe { bindings::filp_open(path.as_char_ptr(), flags, 0o644) })?;
+        let file = unsafe { bindings::filp_open(path.as_char_ptr(), flags, 0o644) };
+        let file = error::from_err_ptr(file)?;
         // INVARIANT: `file` came from `filp_open()`; the operations are checked below, and on
         // failure the file is closed unused.
         let file = Self(NonNull::new(file).ok_or(EINVAL)?);

@@ -137,9 +137,7 @@ impl<T: Operations> GenDisk<T> {
             let disk = unsafe { &mut *disk };
             let name = config.name.to_bytes_with_nul();
             let field = disk.disk_name.get_mut(..name.len()).ok_or(EINVAL)?;
-            for (to, from) in field.iter_mut().zip(name) {
-                *to = *from as _;
-            }
+            field.copy_from_slice(name);
             disk.major = config.major as i32;
             disk.first_minor = config.first_minor as i32;
             disk.minors = config.minors as i32;

@@ -4,7 +4,7 @@
 //!
 //! Only the wrappers beside this file call them.
 
-// As the bindings themselves: structures with nothing in this configuration are fine behind a pointer.
+// As the bindings themselves: structures that are empty here are fine behind a pointer.
 #![allow(improper_ctypes)]
 
 use kernel::bindings;

@@ -79,7 +79,7 @@ mod module {
 
     static OPS: bindings::kernel_param_ops = bindings::kernel_param_ops {
         // A parameter with no value comes to `set` too, to be refused with a reason.
-        flags: bindings::KERNEL_PARAM_OPS_FL_NOARG as _,
+        flags: bindings::KERNEL_PARAM_OPS_FL_NOARG,
         set: Some(set),
         get: None,
         free: Some(free),

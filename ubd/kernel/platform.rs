@@ -73,8 +73,9 @@ unsafe impl Send for Device {}
 unsafe impl Sync for Device {}
 
 impl Device {
-    /// Registers the device `name`.`id`, with `serial` as its attribute of that name. May sleep. Returns `ENOMEM`, or `EEXIST` when there is
-    /// one of that name.
+    /// Registers the device `name`.`id`, with `serial` as its attribute of that name.
+    ///
+    /// May sleep. Returns `ENOMEM`, or `EEXIST` when there is one of that name.
     pub(crate) fn register(name: &'static CStr, id: usize, serial: &CStr) -> Result<Self> {
         let mut info: bindings::platform_device_info = pin_init::zeroed();
         info.name = name.as_char_ptr();
@@ -82,8 +83,8 @@ impl Device {
         info.data = serial.as_char_ptr().cast();
         info.size_data = serial.to_bytes_with_nul().len();
         // SAFETY: `info` is complete; the name is static, and the serial number is copied.
-        let device =
-            error::from_err_ptr(unsafe { bindings::platform_device_register_full(&info) })?;
+        let device = unsafe { bindings::platform_device_register_full(&info) };
+        let device = error::from_err_ptr(device)?;
         // INVARIANT: The device was just registered.
         Ok(Self(NonNull::new(device).ok_or(ENOMEM)?))
     }
