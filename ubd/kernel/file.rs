@@ -293,8 +293,8 @@ impl File {
         Some(u64::try_from(data).unwrap_or(pos))
     }
 
-    /// Whether [`Self::punch_hole`] can be used on this file, which must be open for writing. May
-    /// sleep.
+    /// Whether [`Self::punch_hole`] can be used on this file, which must be open for writing and
+    /// not be in use by others yet. May sleep.
     pub(crate) fn can_punch_holes(&self) -> bool {
         // SAFETY: By the type invariant the file is open.
         unsafe { helpers::ubd_file_can_punch(self.as_ptr()) }

@@ -15,6 +15,7 @@
 #include <linux/kthread.h>
 #include <linux/llist.h>
 #include <linux/memcontrol.h>
+#include <linux/moduleparam.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -87,18 +88,24 @@ static struct block_device *ubd_file_bdev(struct file *file)
 /*
  * Whether ranges can be punched out of the file. A file system that has
  * fallocate() may still refuse, so it is asked for a range behind the end,
- * where there is nothing to lose.
+ * where there is nothing to lose; and for once not to touch the file's times,
+ * which are the identity of a backing file.
  */
 bool ubd_file_can_punch(struct file *file)
 {
 	struct inode *inode = file->f_mapping->host;
+	fmode_t mode = file->f_mode;
 	loff_t end;
+	int ret;
 
 	if (S_ISBLK(inode->i_mode))
 		return bdev_write_zeroes_sectors(I_BDEV(inode)) > 0;
 	end = round_up(i_size_read(inode), PAGE_SIZE);
-	return vfs_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			     end, PAGE_SIZE) == 0;
+	file->f_mode |= FMODE_NOCMTIME;
+	ret = vfs_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			    end, PAGE_SIZE);
+	file->f_mode = mode;
+	return ret == 0;
 }
 
 bool ubd_file_is_rotational(struct file *file)
@@ -301,6 +308,8 @@ const struct attribute_group **ubd_device_groups(void)
 {
 	return ubd_device_attr_groups;
 }
+
+MODULE_PARM_DESC(ubd, "<unit><flags>=<file>[,<backing file>[,<serial>]], as ubd<unit><flags>=..., or sync");
 
 #ifdef MODULE
 
