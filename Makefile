@@ -26,7 +26,8 @@ help:
 	@echo 'make test [TESTS=text]    all tests, or those with the text in their name'
 	@echo 'make check                style: rustfmt, clippy, checkpatch, shellcheck'
 	@echo 'make fuzz                 fuzz what reads headers and options (FUZZ_SECONDS=600)'
-	@echo 'make bench                measure'
+	@echo 'make bench [BENCH=text]   measure, beside loop and others; all cells, or those with the text'
+	@echo '                          in their name; BENCH=--help tells more'
 
 run:
 	@scripts/demo
@@ -41,5 +42,4 @@ fuzz:
 	@scripts/toolchain env FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) tests/host/run.sh
 
 bench:
-	@test -x scripts/bench || { echo "there is no benchmark yet" >&2; exit 1; }
-	@scripts/bench
+	@scripts/bench $(BENCH)

@@ -6,6 +6,7 @@ usage: report.py NAME    writes NAME.txt, NAME.json, NAME.md and NAME.svg
 """
 
 import json
+import os
 import statistics
 import sys
 
@@ -137,7 +138,8 @@ def conditions(about):
     """What was measured, and on what, in a line or two."""
     how = ("two processors, in real time: figures depend on the machine"
            if about.get("mode") == "smp" else
-           "one processor, a nanosecond an instruction: times are the guest's, not the machine's")
+           "one processor, a nanosecond an instruction: "
+            "times are the guest's, not the machine's")
     return (f"Kernel {about.get('kernel')} (configuration {about.get('config')}), "
             f"{about.get('qemu')}, {about.get('acceleration')}, {about.get('fio')}; driver "
             f"{about.get('driver')}. fio: io_uring, direct=1, 256 MiB; image files on tmpfs. {how}.")
@@ -187,13 +189,13 @@ def main():
     results = summed(runs)
     said = conditions(about)
     with open(name + ".json", "w", encoding="utf-8") as file:
-        json.dump({"about": about, "results": results}, file, indent=1)
+        json.dump({"license": "SPDX-License-Identifier: GPL-2.0", "about": about, "results": results}, file, indent=1)
         file.write("\n")
     with open(name + ".txt", "w", encoding="utf-8") as file:
         file.write("\n".join(text_table(*t) for t in tables(results)) + "\n" + said + "\n")
     with open(name + ".md", "w", encoding="utf-8") as file:
-        file.write("<!-- SPDX-License-Identifier: GPL-2.0 -->\n" + said + "\n\n"
-                   + "\n".join(markdown_table(*t) for t in tables(results)))
+        file.write("<!-- SPDX-License-Identifier: GPL-2.0 -->\n" + said
+                   + f"\n\n![Requests a second]({os.path.basename(name)}.svg)\n\n" + "\n".join(markdown_table(*t) for t in tables(results)))
     with open(name + ".svg", "w", encoding="utf-8") as file:
         file.write(svg(results))
 

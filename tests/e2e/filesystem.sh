@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 mb=64
-files=$(scaled 160)
+files=$((40 + $(scaled 120)))
 mkdir mnt
 
 # mkfs.xfs makes file systems this small for its own tests only.

@@ -6,7 +6,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
-rounds=$(scaled 100)
+rounds=100
+[ -z "$debug" ] || rounds=15
 model pattern plain $((1 << 20)) plain
 model pattern back $(((2 << 20) + 100)) back
 model expect plain plain.want

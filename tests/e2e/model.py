@@ -401,8 +401,8 @@ class Exerciser:
         deal = random.Random(f"{args.seed}/deal")
         at, turn, self.chunks = 0, 0, []
         while at < self.size:
-            length = min(SECTOR * (args.max // SECTOR + deal.randrange(1, 3000)),
-                         self.size - at)
+            least = min(args.max, self.size // (2 * args.procs)) // SECTOR
+            length = min(SECTOR * (least + deal.randrange(1, least + 2)), self.size - at)
             if turn % args.procs == process:
                 self.chunks.append((at, length))
             at += length

@@ -20,6 +20,17 @@ pub mod flags {
     pub const GFP_KERNEL: Flags = Flags(());
     /// May sleep, but does no I/O to get memory.
     pub const GFP_NOIO: Flags = Flags(());
+
+    /// No message when there is no memory.
+    pub const __GFP_NOWARN: Flags = Flags(());
+
+    impl core::ops::BitOr for Flags {
+        type Output = Self;
+
+        fn bitor(self, _other: Self) -> Self {
+            self
+        }
+    }
 }
 
 /// A value on the heap.

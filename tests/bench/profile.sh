@@ -1,0 +1,37 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The half of scripts/bench --profile that runs in the guest: a short and a
+# longer run of a cell. What a request costs is the difference.
+#
+# usage: profile.sh PATH CELL
+
+set -euo pipefail
+. "$(dirname "$0")/paths.sh"
+
+# mark: the plugin takes a look at this file for the sign to start or stop.
+mark() {
+	cat /proc/version >/dev/null
+}
+
+# run REQUESTS OFFSET SIZE
+run() {
+	mark
+	measure "$cell" 1 "$1" --offset="$2M" --size="$3M" >fio.out || { cat fio.out >&2; exit 1; }
+	mark
+	grep -E '"runtime" : [1-9]' fio.out
+}
+
+path=$1 cell=$2
+prepare "$path"
+"make_${path//-/_}"
+grep '\[' /proc/kallsyms || :
+requests=$(count "$cell")
+echo "@requests $requests"
+# Regions of their own, so that first writes stay first writes.
+short=$((requests / 8))
+# The first brings fio into memory.
+run $short 0 32
+run $short 0 32
+run $((short + requests)) 32 $((mib - 32))
+unmake

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""
+Requests that may fail, and what a disk may hold afterwards: a request that
+succeeded is there, of one that failed every sector is old or new.
+"""
+
+import argparse
+import errno
+import json
+import mmap
+import os
+import random
+import sys
+
+from logwrites import sector_of, whose
+from model import SECTOR, Wrong, file_size
+
+
+class Disk:
+    """A disk, and for each sector that was written the numbers that it may hold."""
+
+    def __init__(self, dev, state):
+        self.fd = os.open(dev, os.O_RDWR | os.O_DIRECT)
+        self.sectors = file_size(dev) // SECTOR
+        self.path = state
+        self.buffer = mmap.mmap(-1, 64 << 10)
+        self.may, self.next = {}, 1
+        if os.path.exists(state):
+            with open(state, encoding="ascii") as f:
+                self.next, may = json.load(f)
+            self.may = {int(s): set(ops) for s, ops in may.items()}
+
+    def save(self):
+        with open(self.path, "w", encoding="ascii") as f:
+            json.dump([self.next, {s: sorted(ops) for s, ops in self.may.items()}], f)
+
+    def write(self, first, count):
+        """Returns the error's name or None."""
+        op, self.next = self.next, self.next + 1
+        data = b"".join(sector_of(op, s) for s in range(first, first + count))
+        self.buffer[:len(data)] = data
+        error = None
+        try:
+            if os.pwrite(self.fd, memoryview(self.buffer)[:len(data)], first * SECTOR) != len(data):
+                raise Wrong("a short write")
+        except OSError as e:
+            error = errno.errorcode[e.errno]
+        for s in range(first, first + count):
+            self.may[s] = {op} | (self.may.get(s, {0}) if error else set())
+        return error
+
+    def flush(self):
+        try:
+            os.fsync(self.fd)
+        except OSError as e:
+            return errno.errorcode[e.errno]
+        return None
+
+    def check(self):
+        """Every sector that was ever written holds what it may; 0 is what was
+        there at first, of which each sector must be zeros."""
+        buf = mmap.mmap(-1, SECTOR)
+        for s, ops in sorted(self.may.items()):
+            os.preadv(self.fd, [buf], s * SECTOR)
+            data = buf[:]
+            op = whose(data, s) if any(data) else 0
+            if op not in ops:
+                raise Wrong(f"sector {s} holds {op}, may hold {sorted(ops)}")
+
+
+def known(text, errors):
+    if text and text not in errors:
+        raise Wrong(f"{text}, where only {errors} may be")
+    return text
+
+
+def fill(args):
+    """Write 64 KiB pieces one behind the other until one fails with ENOSPC."""
+    disk = Disk(args.dev, args.state)
+    pieces = 0
+    for first in range(args.start, disk.sectors - 127, 128):
+        error = known(disk.write(first, 128), ["ENOSPC"])
+        if error:
+            break
+        pieces += 1
+    else:
+        raise Wrong("it never filled up")
+    disk.save()
+    print(pieces)
+
+
+def tries(args):
+    """Random writes and flushes, of which some may fail with the errors named."""
+    disk = Disk(args.dev, args.state)
+    rng = random.Random(args.seed)
+    failed = {}
+    flushed = 0
+    for n in range(args.ops):
+        if n % 8 == 7:
+            error = known(disk.flush(), args.errors)
+            flushed += not error
+        else:
+            if args.again:
+                first = rng.choice(sorted(disk.may))
+                count = 1
+            else:
+                count = rng.choice((1, 2, 8, 17, 64))
+                first = rng.randrange(disk.sectors - count)
+            error = known(disk.write(first, count), args.errors)
+        if error:
+            failed[error] = failed.get(error, 0) + 1
+    disk.save()
+    print(f"{args.ops} requests, {flushed} flushes done, failed: {failed or 'none'}")
+
+
+def check(args):
+    """Look at every sector that was ever written; then, unless told not to, flush."""
+    disk = Disk(args.dev, args.state)
+    disk.check()
+    if args.flush and disk.flush():
+        raise Wrong("the flush failed")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.strip().split("\n", maxsplit=1)[0])
+    commands = parser.add_subparsers(required=True)
+    for function in (fill, tries, check):
+        p = commands.add_parser(function.__name__, help=function.__doc__.split("\n", maxsplit=1)[0])
+        p.set_defaults(run=function)
+        p.add_argument("dev")
+        p.add_argument("state", help="a file: what the disk may hold")
+        p.add_argument("--seed", default="faults")
+        p.add_argument("--ops", type=int, default=200)
+        p.add_argument("--errors", action="append", default=[])
+        p.add_argument("--again", action="store_true", help="only sectors that were written before")
+        p.add_argument("--flush", action="store_true")
+        p.add_argument("--start", type=int, default=0, help="a sector")
+    args = parser.parse_args()
+    try:
+        args.run(args)
+    except Wrong as e:
+        print(e)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A COW file on a full file system: writes that need space fail with ENOSPC,
+# all others and all reads go on, and freed space brings the rest back.
+
+. "$(dirname "$0")/lib.sh"
+
+truncate -s 64M back
+faults() {
+	python3 "$e2e/faults.py" "$@"
+}
+
+# full NAME: with the COW file in mnt.
+full() {
+	local what=$1 pieces more before
+	rm -f state
+	load "ubd0=$work/mnt/cow:$work/back"
+	check "$what: attached" test -b /dev/ubda || return
+	check "$what: written while there is space" faults tries /dev/ubda state --ops 40
+	# What somebody else takes, and will give back.
+	dd if=/dev/zero of=mnt/filler bs=1M count=6 status=none
+	sync
+	mark
+	pieces=$(faults fill /dev/ubda state --start 32768)
+	check "$what: a write that needs space fails with ENOSPC, after $pieces that were done" \
+		test "$pieces" -gt 0
+	check "$what: all that was done is there" faults check /dev/ubda state
+	check "$what: what has space can be written" faults tries /dev/ubda state --again --ops 60 --errors ENOSPC
+	check "$what: and is there" faults check /dev/ubda state
+	before=$(df --output=avail mnt | tail -n 1)
+	check "$what: discarded" blkdiscard -o $((32 << 20)) -l $((2 << 20)) /dev/ubda
+	sync -f mnt/cow
+	check "$what: a discard frees space" test "$(df --output=avail mnt | tail -n 1)" -gt "$before"
+	pieces=$(faults fill /dev/ubda state --start 32768)
+	check "$what: which can be used: $pieces writes done until the next that fails" test "$pieces" -gt 0
+	rm mnt/filler
+	sync
+	check "$what: a flush when there is space again" faults check /dev/ubda state --flush
+	more=$(faults tries /dev/ubda state --ops 100 --seed more)
+	is "$what: nothing fails when there is space again" "${more##*: }" none
+	refuse "$what: nothing was said of a failed sync" said "read-only from now on"
+	unload
+	load "ubd0=$work/mnt/cow"
+	check "$what: all that was done is there after a reload" faults check /dev/ubda state
+	unload
+}
+
+mkdir mnt
+truncate -s 24M device
+mkfs.ext4 -q device
+mount -o loop device mnt
+full ext4
+umount mnt
+
+mount -t tmpfs -o size=16M full mnt
+full tmpfs
+umount mnt
+
+plan

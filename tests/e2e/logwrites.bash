@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# A device whose writes are recorded by dm-log-writes, and what crashes it. To
+# be sourced after lib.sh.
+
+# UBD_CRASH_POINTS says how many crashes are looked at in each part of a test
+# (0: all there are), UBD_SEED which ones, and what is asked of the disk before.
+# scripts/vm passes them on as RNULL_UBD_CRASH_POINTS and RNULL_UBD_SEED.
+points=${UBD_CRASH_POINTS:-${RNULL_UBD_CRASH_POINTS:-}}
+seed=${UBD_SEED:-${RNULL_UBD_SEED:-1}}
+note "UBD_SEED=$seed UBD_CRASH_POINTS=${points:-(default)}"
+
+# mkfs.xfs makes file systems this small for its own tests only.
+export TEST_DIR=x TEST_DEV=x QA_CHECK_FS=x
+
+# crashes COMMAND...: logwrites.py
+crashes() {
+	python3 "$e2e/logwrites.py" "$@"
+}
+
+# made FS: the file start is a new file system.
+made() {
+	rm -f start
+	truncate -s "${2:-48M}" start
+	case $1 in
+	ext4) mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 start ;;
+	xfs) mkfs.xfs -q start ;;
+	esac
+}
+
+# logged: /dev/mapper/logged is a device like the file start, and is recorded.
+logged() {
+	cp --sparse=always start device
+	device=$(losetup --show -f device)
+	rm -f log
+	truncate -s 1G log
+	log_loop=$(losetup --show -f log)
+	dmsetup create --noudevsync logged --table \
+		"0 $(blockdev --getsz "$device") log-writes $device $log_loop"
+	dmsetup mknodes logged
+}
+
+unlogged() {
+	dmsetup remove --noudevsync logged
+	losetup -d "$log_loop" "$device"
+}
+
+# marked TEXT
+marked() {
+	dmsetup message logged 0 mark "$1"
+}
+
+# crashed: a loop device to put in $crashed, for the states that a crash left.
+with_crashed() {
+	cp start crashed.img
+	crashed=$(losetup --show -f crashed.img)
+	mkdir -p crashed
+}
+
+without_crashed() {
+	losetup -d "$crashed"
+	rm crashed.img
+}

@@ -1,0 +1,298 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# where: host
+#
+# The program ubdcow: its results are uml_moo's and the model's, what it makes
+# is good for the driver and for UML, damage is found, and a file in use is
+# refused.
+
+. "$(dirname "$0")/lib.sh"
+
+# Run in a guest.
+
+# The driver takes what `create` made.
+guest_write() {
+	load "ubd0=$work/cow" "ubd1=$work/upper" "ubd2=$work/large:$work/back" || return
+	model cmp /dev/ubda cow.want --direct || return
+	model exercise /dev/ubda cow.want --ops 300 --procs 2 --depth 16 --max 65536 || return
+	model cmp /dev/ubdb cow.want.0 --direct || return
+	[ "$(blockdev --getss /dev/ubdc)" = 4096 ] || { echo "no sectors of 4096 bytes"; return 1; }
+	unload
+}
+
+# Nothing is done to a file that is attached.
+guest_attached() {
+	local dir=/tmp/attached command
+	mkdir $dir && mount -t tmpfs none $dir && cp -p back copy ubdcow $dir && cd $dir || return
+	./ubdcow create cow back || return
+	sum cow >cow.sum
+	load "ubd0=$dir/cow" || return
+	for command in info diff check "commit --to new" commit "rebase %s copy" "rebase --unsafe %s copy"; do
+		[[ $command == *%s* ]] || command+=" %s"
+		# shellcheck disable=SC2059,SC2046
+		if ./ubdcow $(printf "$command" cow) >out 2>&1; then
+			echo "ubdcow $command: done to a file that is attached"
+			return 1
+		fi
+		grep -q "cow: is in use" out || { cat out; return 1; }
+	done
+	unload
+	load "ubd0r=$dir/cow" || return
+	./ubdcow info cow >/dev/null || { echo "no info on a file that is attached read-only"; return 1; }
+	./ubdcow create other back || return
+	! ./ubdcow commit other 2>out || { echo "commit into a file that is attached below"; return 1; }
+	grep -q "back: is in use" out || { cat out; return 1; }
+	unload
+	[ "$(sum cow)" = "$(cat cow.sum)" ] && ./ubdcow info cow >/dev/null
+}
+
+# Run in UML.
+
+uml_write() {
+	model cmp /dev/ubda made.want --direct --bs 4096 || return
+	model exercise /dev/ubda made.want --procs 1 --depth 4 --max 65536 --ops 60 --writes 100
+}
+
+if [ $# != 0 ]; then
+	"$1_$3"
+	exit
+fi
+
+cp "$("$top/scripts/ubdcow" --path)" ubdcow
+ubdcow=$work/ubdcow
+
+# field JSON NAME
+field() {
+	python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"
+}
+
+# finds NAME CODE WORD... -- ARGUMENT...: ubdcow ends with CODE, and says the words.
+finds() {
+	local what=$1 code=$2 words=() word output got=0
+	shift 2
+	while [ "$1" != -- ]; do
+		words+=("$1")
+		shift
+	done
+	shift
+	output=$("$ubdcow" "$@" 2>&1) || got=$?
+	for word in "${words[@]}"; do
+		[[ $output == *"$word"* ]] || { not_ok "$what" "no '$word' in: $output"; return; }
+	done
+	is "$what" "$got" "$code"
+}
+
+# create
+
+size=$(((3 << 20) + 4096))
+model pattern back $size back
+cp -p back copy
+sum back >back.sum
+check "create" "$ubdcow" create cow back
+model expect back cow.want
+check "what is made is as the driver makes it" model cmp-cow cow cow.want --new --sparse --backing "$work/back"
+finds "a file that exists is not made again" 1 cow -- create cow back
+finds "create over a file that is missing" 1 missing -- create new missing
+finds "create with a sector size that can't be" 1 "sector size 1000" 512 -- create --sector-size 1000 new back
+finds "create with an alignment that can't be" 1 "alignment 0" 512 -- create --alignment 0 new back
+check "nothing is left of those" test ! -e new
+check "create with other sizes" "$ubdcow" create --sector-size 4096 --alignment 512 large back
+is "they are in the header" "$(model info large sectorsize) $(model info large alignment)" "4096 512"
+finds "create over a COW file: says that UML can't use it" 0 UML -- create upper cow
+is "the size is the lower one's disk's" "$(model info upper size)" $size
+cp cow.want cow.want.0
+
+# The driver and UML take it.
+
+check "the driver attaches, reads and writes what is made" vm_self write
+"$ubdcow" create made back
+cp cow.want.0 made.want
+cat >uml.init <<END
+#!/bin/bash
+export PATH=/usr/sbin:/usr/bin
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+bash $e2e/$name.sh uml $work write >$work/uml.out 2>&1
+echo \$? >$work/uml.code
+sync
+exec busybox poweroff -f
+END
+chmod +x uml.init
+timeout 120 linux.uml mem=128M root=/dev/root rootfstype=hostfs rootflags=/ rw \
+	init="$work/uml.init" con=null con0=null,fd:1 "ubd0=$work/made" </dev/null >uml.log 2>&1
+is "so does UML" "$(cat uml.code)" 0 || note "$(cat uml.out; tail -n 20 uml.log)"
+
+# info and diff
+
+for file in cow made; do
+	"$ubdcow" info --json $file >info
+	model info $file >want
+	for pair in backing_file:backing mtime:mtime size:size sector_size:sectorsize alignment:alignment \
+		bitmap_offset:bitmap_offset bitmap_length:bitmap_len data_offset:data_offset sectors_in_cow:set; do
+		[ "$(field info ${pair%:*})" = "$(field want ${pair#*:})" ] ||
+			not_ok "info of $file: ${pair%:*}" "$(cat info want)"
+	done
+	is "info of $file says what the model says" "$(field info version) $(field info backing_state)" "V3 matches"
+	set_bytes=$(($(field want set) * 512))
+	is "diff of $file has as many bytes" "$("$ubdcow" diff $file | awk '{ n += $2 } END { print n }')" $set_bytes
+	is "so has diff --json" "$("$ubdcow" diff --json $file |
+		python3 -c 'import json, sys; print(sum(r["length"] for r in json.load(sys.stdin)))')" $set_bytes
+done
+finds "info for people" 0 "V3" "$work/back" "matches" "$size bytes" "%" -- info cow
+finds "info of no COW file" 1 "no COW file" -- info back
+finds "info of no file" 1 missing -- info missing
+finds "info of a folder" 1 "neither a regular file" -- info .
+
+# commit, beside uml_moo
+
+for file in cow made; do
+	rm -f merged moo
+	check "commit --to: $file" "$ubdcow" commit --to merged $file
+	check "it is what was written" cmp merged $file.want
+	uml_moo -b back $file moo >/dev/null
+	check "and what uml_moo makes of it" cmp merged moo
+done
+finds "commit --to shows how far it is" 0 "100 %" -- commit --to merged2 cow
+finds "commit --to a file that exists" 1 merged -- commit --to merged cow
+for by in ubdcow uml_moo; do
+	cp -p back back-$by
+	cp cow cow-$by
+	"$ubdcow" rebase --quiet cow-$by back-$by
+done
+check "commit into the backing file" "$ubdcow" commit --quiet cow-ubdcow
+uml_moo -d cow-uml_moo >/dev/null
+check "makes it what uml_moo -d makes it" cmp back-ubdcow back-uml_moo
+check "and that is the disk" cmp back-ubdcow cow.want
+finds "the COW file can still be used" 0 "no problem" -- check cow-ubdcow
+check "and is the same disk" model cmp-cow cow-ubdcow cow.want --backing "$work/back-ubdcow"
+finds "no commit into a COW file" 1 "--to" -- commit upper
+is "the other backing file is as it was" "$(sum back)" "$(cat back.sum)"
+
+# Every version.
+
+while read -r what options; do
+	rm -f v merged moo
+	# shellcheck disable=SC2086
+	model make-cow v back $options --disk v.want
+	"$ubdcow" commit --quiet --to merged v
+	truncate -s $size v.want
+	check "$what: commit --to" cmp merged v.want
+	model info v >before
+	check "$what: rebase" "$ubdcow" rebase --quiet v copy
+	is "$what: only the path has changed" "$(model info v)" "$(sed "s|$work/back|$work/copy|" before)"
+	finds "$what: check" 0 "no problem" -- check v
+	[[ $options == *"--order <"* ]] || continue
+	rm -f moo
+	uml_moo -b back v moo >/dev/null
+	check "$what: uml_moo makes the same" cmp moo merged
+done <<'END'
+V1-little --version 1 --order <
+V1-big --version 1
+V2 --version 2
+V3-4096 --sectorsize 4096 --alignment 512
+V3-64-bit --broken
+END
+
+# A chain.
+
+touch -r cow cow-keep
+"$ubdcow" create chained cow 2>/dev/null
+check "commit --to through a chain" "$ubdcow" commit --quiet --to merged3 chained
+check "it is the lower one's disk" cmp merged3 cow.want
+finds "check of a chain" 0 "no problem" -- check chained
+
+# check
+
+# damage NAME WORD... -- OFFSET BYTES: a copy of the COW file with other bytes at an offset.
+damage() {
+	local what=$1 words=()
+	shift
+	while [ "$1" != -- ]; do
+		words+=("$1")
+		shift
+	done
+	cp cow damaged
+	printf "$3" | dd of=damaged bs=1 seek=$(($2)) conv=notrunc status=none
+	finds "check finds $what" 2 "${words[@]}" -- check damaged
+}
+
+finds "check of a good file" 0 "no problem" -- check cow
+data=$(model info cow data_offset)
+bitmap=$(model info cow bitmap_offset)
+damage "an unknown version" "version 7" -- 7 '\7'
+damage "a bad sector size" "sector size" -- 20 '\1'
+damage "an alignment of 0" "alignment 0" -- 26 '\0'
+damage "an unknown format" "cow_format" -- 31 '\1'
+damage "another mtime" "modified" "$work/back" -- 11 '\0'
+damage "another size" "bytes" "$work/back" -- 18 '\0'
+damage "a backing file that is missing" "$work/bacX" -- $((32 + ${#work} + 4)) 'X'
+damage "a bit behind the last sector" "behind the last" -- $((bitmap + size / 512 / 8)) '\1'
+damage "bytes between header and bitmap" "between" -- 5000 'x'
+damage "bytes between bitmap and data" "between" -- $((data - 1)) 'x'
+cp cow damaged
+truncate -s $((data + size / 2)) damaged
+finds "check finds data that is missing" 2 "should be in the file" -- check damaged
+truncate -s $((bitmap + 5)) damaged
+finds "check finds a bitmap that is cut off" 2 "bitmap ends at" -- check damaged
+model make-cow circle back --name "$work/circle"
+finds "check finds a circle" 2 "itself" -- check circle
+finds "check of no COW file is an error" 1 "no COW file" -- check back
+finds "check of no file is an error" 1 missing -- check missing
+
+# rebase
+
+sum cow >cow.sum
+cp -p back differs
+byte=$("$ubdcow" diff cow | awk '$1 > at { print at; exit } { at = $1 + $2 }')
+printf 'differs' | dd of=differs bs=1 seek=$byte conv=notrunc status=none
+touch -r back differs
+finds "rebase to a file that differs where it shows" 1 "differ at byte $byte" -- rebase cow differs
+finds "rebase to a file of another size" 1 "bytes" -- rebase cow ubdcow
+finds "even with --unsafe" 1 "bytes" -- rebase --unsafe cow ubdcow
+finds "rebase to itself" 1 "itself" -- rebase --unsafe cow cow
+is "the COW file is as it was" "$(sum cow)" "$(cat cow.sum)"
+cp -p back hidden
+at=$("$ubdcow" diff cow | awk 'NR == 1 { print $1 }')
+printf 'hidden' | dd of=hidden bs=1 seek="$at" conv=notrunc status=none
+touch -d @1234567 hidden
+check "rebase to one that differs only under the COW file" "$ubdcow" rebase --quiet cow hidden
+check "the disk is the same" model cmp-cow cow cow.want --backing "$work/hidden"
+is "the header has its mtime" "$(model info cow mtime)" 1234567
+check "rebase --unsafe takes one that differs" "$ubdcow" rebase --unsafe cow differs
+is "and names it" "$(model info cow backing)" "$work/differs"
+finds "back again, safe mode sees the difference" 1 "differ" -- rebase cow back
+rm differs
+finds "and a backing file that is gone" 1 differs -- rebase cow back
+check "which --unsafe does not look at" "$ubdcow" rebase --unsafe cow back
+check "and all is as before" model cmp-cow cow cow.want --backing "$work/back"
+
+# A relative path starts from the folder of the COW file.
+
+mkdir sub
+model make-cow sub/relative back --name ../back --disk relative.want
+truncate -s $size relative.want
+check "a relative path" "$ubdcow" commit --quiet --to merged4 sub/relative
+check "is taken from the COW file's folder" cmp merged4 relative.want
+
+# Files in use.
+
+check "a file that is attached is refused" vm_self attached
+exec 3< <(exec python3 "$e2e/model.py" lock cow exclusive --hold)
+holder=$!
+read -r _ <&3
+finds "a file that a process has locked is refused" 1 "in use" -- info cow
+kill $holder
+wait $holder 2>/dev/null
+finds "and taken when it is gone" 0 V3 -- info cow
+
+# The command line.
+
+finds "no command" 1 "usage:" --
+finds "an unknown command" 1 "unknown command" "usage:" -- frobnicate
+finds "an unknown option" 1 "unknown option --frob" -- info --frob cow
+finds "a file too many" 1 "2 files" -- info cow cow
+finds "--help" 0 "usage:" -- --help
+is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
+
+plan

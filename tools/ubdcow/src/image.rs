@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! COW files and what is behind them, by the driver's rules.
+
+use crate::file::{Access, File};
+use crate::ubd::{
+    cow::{
+        header::{self, Header, Version},
+        layout::Layout,
+    },
+    plan::{self, Run, SectorMap},
+};
+use crate::{Failure, Result};
+use std::{
+    cell::RefCell,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+/// The largest sector size that any kernel takes, in bytes: the largest page.
+pub(crate) const SECTOR_SIZE_MAX: u32 = 65536;
+
+/// How many COW files may lie upon each other.
+pub(crate) const DEPTH_MAX: usize = 8;
+
+/// How much of a bitmap is read at a time, in bytes.
+const CHUNK: u64 = 1 << 20;
+
+/// A COW file.
+pub(crate) struct Cow {
+    pub(crate) file: File,
+    pub(crate) version: Version,
+    pub(crate) mtime: u32,
+    pub(crate) sector_size: u32,
+    pub(crate) alignment: u32,
+    pub(crate) backing_file: Vec<u8>,
+    pub(crate) layout: Layout,
+    chunk: RefCell<Chunk>,
+}
+
+/// A part of a bitmap.
+struct Chunk {
+    number: u64,
+    bytes: Vec<u8>,
+}
+
+/// A file that a disk's bytes are in.
+pub(crate) enum Layer {
+    Cow(Cow),
+    Raw(File),
+}
+
+impl Layer {
+    /// The file at `path`, as a COW file if it is one.
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Self> {
+        Self::of(File::open(path, access)?)
+    }
+
+    fn of(file: File) -> Result<Self> {
+        let mut bytes = vec![0; header::LEN_MAX];
+        let len = file.read(&mut bytes, 0)?;
+        let wrong = |e: &dyn std::fmt::Display| format!("{}: {e}", file.path().display());
+        let Some(header) = header::parse(&bytes[..len]).map_err(|e| wrong(&e))? else {
+            return Ok(Layer::Raw(file));
+        };
+        let layout = Layout::new(&header, SECTOR_SIZE_MAX).map_err(|e| wrong(&e))?;
+        let (size, needed) = (file.size()?, layout.bitmap_offset + layout.bitmap_len);
+        if size < needed {
+            return Err(wrong(&format!(
+                "has {size} bytes, but its bitmap ends at {needed}"
+            ))
+            .into());
+        }
+        Ok(Layer::Cow(Cow {
+            version: header.version,
+            mtime: header.mtime,
+            sector_size: header.sector_size,
+            alignment: header.alignment,
+            backing_file: header.backing_file.to_vec(),
+            layout,
+            file,
+            chunk: RefCell::new(Chunk {
+                number: u64::MAX,
+                bytes: Vec::new(),
+            }),
+        }))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        match self {
+            Layer::Cow(cow) => &cow.file,
+            Layer::Raw(file) => file,
+        }
+    }
+
+    /// The size of the disk that this is, in bytes.
+    pub(crate) fn disk_size(&self) -> Result<u64> {
+        match self {
+            Layer::Cow(cow) => Ok(cow.layout.size),
+            Layer::Raw(file) => file.size(),
+        }
+    }
+
+    /// This file as the backing file of a disk of `size` bytes: raw if its raw length says so.
+    pub(crate) fn for_size(self, size: u64) -> Result<Self> {
+        Ok(match self {
+            Layer::Cow(cow) if cow.file.size()? == size => Layer::Raw(cow.file),
+            other => other,
+        })
+    }
+}
+
+impl Cow {
+    /// The COW file at `path`.
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Self> {
+        match Layer::open(path, access)? {
+            Layer::Cow(cow) => Ok(cow),
+            Layer::Raw(_) => Err(format!("{}: is no COW file", path.display()).into()),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Where the backing file is: a relative path starts from the folder of the COW file itself.
+    pub(crate) fn backing_path(&self) -> PathBuf {
+        let named = Path::new(OsStr::from_bytes(&self.backing_file));
+        match self.path().canonicalize() {
+            Ok(own) if named.is_relative() => own.with_file_name("").join(named),
+            _ => named.to_owned(),
+        }
+    }
+
+    /// The header with other values for what a switch of the backing file changes.
+    pub(crate) fn write_header(&self, mtime: u32, backing_file: &[u8]) -> Result {
+        let header = Header {
+            version: self.version,
+            mtime,
+            size: self.layout.size,
+            sector_size: self.sector_size,
+            alignment: self.alignment,
+            backing_file,
+        };
+        write_header(&self.file, &header)
+    }
+
+    /// The sector behind the last one that has a bit.
+    pub(crate) fn mapped_sectors(&self) -> u64 {
+        self.layout.mapped_sectors()
+    }
+
+    fn load(&self, number: u64) -> Result {
+        let mut chunk = self.chunk.borrow_mut();
+        if chunk.number == number {
+            return Ok(());
+        }
+        let start = number.saturating_mul(CHUNK);
+        let len = self.layout.bitmap_len.saturating_sub(start).min(CHUNK);
+        chunk.bytes.clear();
+        // Zeros behind the end, for the last word.
+        chunk.bytes.resize(CHUNK as usize, 0);
+        let at = self.layout.bitmap_offset + start;
+        if self.file.next_data(at).is_some_and(|data| data < at + len) {
+            self.file.read(&mut chunk.bytes[..len as usize], at)?;
+        }
+        chunk.number = number;
+        Ok(())
+    }
+
+    /// Word `index` of the bitmap as it is in the file, with whatever is beyond the last sector.
+    pub(crate) fn raw_word(&self, index: u64) -> Result<u64> {
+        let at = index.saturating_mul(8);
+        self.load(at / CHUNK)?;
+        let chunk = self.chunk.borrow();
+        let bytes = chunk.bytes.get((at % CHUNK) as usize..);
+        let word = bytes.and_then(|bytes| bytes.first_chunk());
+        Ok(word.map_or(0, |word| u64::from_le_bytes(*word)))
+    }
+
+    /// Calls `each` with the first sector and the one behind the last of every run.
+    pub(crate) fn for_each_run(&self, mut each: impl FnMut(u64, Run) -> Result) -> Result {
+        let mut at = 0;
+        while at < self.layout.sectors {
+            let run = plan::run(self, at, self.layout.sectors)?;
+            each(at, run)?;
+            at = run.end;
+        }
+        Ok(())
+    }
+
+    /// The bytes of the disk from sector `start` up to `end`; the last sector may be a part.
+    pub(crate) fn bytes_of(&self, start: u64, end: u64) -> (u64, u64) {
+        let shift = self.layout.sector_shift;
+        (start << shift, (end << shift).min(self.layout.size))
+    }
+}
+
+impl SectorMap for Cow {
+    type Error = Failure;
+
+    fn word(&self, index: u64) -> Result<u64> {
+        let left = self.layout.sectors.saturating_sub(index.saturating_mul(64));
+        let known = if left < 64 { (1 << left) - 1 } else { u64::MAX };
+        Ok(self.raw_word(index)? & known)
+    }
+}
+
+pub(crate) fn write_header(file: &File, header: &Header<'_>) -> Result {
+    let mut bytes = vec![0; header::LEN_MAX];
+    let len = header
+        .write(&mut bytes)
+        .map_err(|e| format!("{}: {e}", file.path().display()))?;
+    file.write(&bytes[..len], 0)?;
+    file.sync()
+}
+
+/// Returns why `layer` is not the backing file that `cow`'s header speaks of, if it is not.
+pub(crate) fn mismatch(cow: &Cow, layer: &Layer) -> Result<Option<String>> {
+    let (size, mtime) = (layer.disk_size()?, layer.file().mtime()?);
+    let path = layer.file().path().display();
+    let cow_path = cow.path().display();
+    if size != cow.layout.size {
+        return Ok(Some(format!(
+            "{cow_path}: its header says that its backing file has {} bytes, but {path} has {size}",
+            cow.layout.size
+        )));
+    }
+    if mtime != cow.mtime {
+        return Ok(Some(format!(
+            "{cow_path}: its header says that its backing file was modified at {}, but {path} was \
+             at {mtime}",
+            cow.mtime
+        )));
+    }
+    Ok(None)
+}
+
+/// Files upon each other that are a disk.
+pub(crate) struct Image {
+    pub(crate) layers: Vec<Layer>,
+}
+
+impl Image {
+    /// What `top` is the first of, a disk of `size` bytes: `above` is how many COW files are upon
+    /// it, and `ids` are those files.
+    pub(crate) fn of(top: Layer, size: u64, above: usize, ids: &[(u64, u64)]) -> Result<Self> {
+        let mut ids = ids.to_vec();
+        let mut layers = vec![top.for_size(size)?];
+        while let Some(Layer::Cow(cow)) = layers.last() {
+            let number = above + layers.len();
+            if number > DEPTH_MAX {
+                return Err(format!(
+                    "{}: is COW file number {number} upon each other, the limit is {DEPTH_MAX}",
+                    cow.path().display()
+                )
+                .into());
+            }
+            ids.push(cow.file.id()?);
+            let layer = backing(cow, Access::Read, &ids)?;
+            if let Some(why) = mismatch(cow, &layer)? {
+                return Err(why.into());
+            }
+            layers.push(layer);
+        }
+        Ok(Self { layers })
+    }
+
+    /// Fills `buf` with the disk's bytes at `pos`.
+    pub(crate) fn read(&self, buf: &mut [u8], pos: u64) -> Result {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = pos + done as u64;
+            let mut end = pos + buf.len() as u64;
+            for layer in &self.layers {
+                let (file, offset) = match layer {
+                    Layer::Raw(file) => (file, at),
+                    Layer::Cow(cow) => {
+                        let shift = cow.layout.sector_shift;
+                        let last = (end - 1) >> shift;
+                        let run = plan::run(cow, at >> shift, last + 1)?;
+                        if run.end <= last {
+                            end = run.end << shift;
+                        }
+                        if !run.in_cow {
+                            continue;
+                        }
+                        (&cow.file, cow.layout.data_offset + at)
+                    }
+                };
+                let n = (end - at) as usize;
+                file.read(&mut buf[done..done + n], offset)?;
+                done += n;
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens the backing file of `cow`, which is none of the files that `ids` are.
+pub(crate) fn backing(cow: &Cow, access: Access, ids: &[(u64, u64)]) -> Result<Layer> {
+    let path = cow.backing_path();
+    refuse_cycle(&path, ids)?;
+    Layer::open(&path, access)?.for_size(cow.layout.size)
+}
+
+/// Before a file is opened a second time, which would free its lock.
+pub(crate) fn refuse_cycle(path: &Path, ids: &[(u64, u64)]) -> Result {
+    use std::os::unix::fs::MetadataExt;
+
+    match std::fs::metadata(path) {
+        Ok(found) if ids.contains(&(found.dev(), found.ino())) => {
+            Err(format!("{}: is a backing file of itself", path.display()).into())
+        }
+        _ => Ok(()),
+    }
+}

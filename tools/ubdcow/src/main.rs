@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ubdcow`: looks into COW files of ubd disks, and works on them.
+//!
+//! What a header says, where a bitmap lies and which sectors are in which file is decided by the
+//! driver's own sources.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::Write,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+mod commands;
+mod file;
+mod image;
+
+// Not all of what they offer is used here.
+#[allow(dead_code)]
+mod ubd {
+    pub(crate) mod cow {
+        pub(crate) mod header;
+        pub(crate) mod layout;
+    }
+    pub(crate) mod plan;
+}
+
+const USAGE: &str = "\
+usage: ubdcow info [--json] COW
+       ubdcow create [--sector-size BYTES] [--alignment BYTES] COW BACKING
+       ubdcow check COW
+       ubdcow commit [--to NEW] [--quiet] COW
+       ubdcow rebase [--unsafe] [--quiet] COW BACKING
+       ubdcow diff [--json] COW
+
+info    what the header says, and how much of the disk is in the COW file
+create  make a COW file over BACKING
+check   whether the COW file and its backing file can be used; exit code 2 if not
+commit  write what is in the COW file to its backing file, or the whole disk to NEW
+rebase  give it another backing file, of the same content unless --unsafe
+diff    the ranges that are in the COW file: offset and length in bytes, a line each
+
+A file that a driver or another process has locked is refused. See ubdcow(8).
+";
+
+/// What a command can end with, but for success.
+pub(crate) enum Failure {
+    /// One line that says what went wrong.
+    Error(String),
+    /// The command line is wrong.
+    Usage(String),
+    /// There is something wrong with the file that was to be checked, and it has been said.
+    Inconsistent,
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Failure::Error(text)
+    }
+}
+
+pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// A command line: options, their values, and files.
+struct Arguments {
+    flags: Vec<OsString>,
+    values: Vec<(OsString, OsString)>,
+    files: Vec<PathBuf>,
+}
+
+impl Arguments {
+    /// Takes `args` apart; only `flags`, and `options` with a value each, are known.
+    fn new(
+        args: impl Iterator<Item = OsString>,
+        flags: &[&str],
+        options: &[&str],
+        files: usize,
+    ) -> Result<Self> {
+        let mut found = Self {
+            flags: Vec::new(),
+            values: Vec::new(),
+            files: Vec::new(),
+        };
+        let mut args = args.peekable();
+        let mut only_files = false;
+        while let Some(arg) = args.next() {
+            let known = |names: &[&str]| names.iter().any(|name| arg == **name);
+            if only_files || !arg.as_encoded_bytes().starts_with(b"-") {
+                found.files.push(arg.into());
+            } else if arg == "--" {
+                only_files = true;
+            } else if known(flags) {
+                found.flags.push(arg);
+            } else if known(options) {
+                let value = args.next().ok_or_else(|| {
+                    Failure::Usage(format!("{} needs a value", arg.to_string_lossy()))
+                })?;
+                found.values.push((arg, value));
+            } else {
+                return Err(Failure::Usage(format!(
+                    "unknown option {}",
+                    arg.to_string_lossy()
+                )));
+            }
+        }
+        if found.files.len() != files {
+            return Err(Failure::Usage(format!(
+                "{} files named, must be {files}",
+                found.files.len()
+            )));
+        }
+        Ok(found)
+    }
+
+    fn has(&self, flag: &str) -> bool {
+        self.flags.iter().any(|found| found == flag)
+    }
+
+    fn value(&self, option: &str) -> Option<&OsStr> {
+        let found = self.values.iter().rev().find(|(name, _)| name == option);
+        found.map(|(_, value)| value.as_os_str())
+    }
+
+    fn number(&self, option: &str, default: u32) -> Result<u32> {
+        let Some(value) = self.value(option) else {
+            return Ok(default);
+        };
+        let number = value.to_str().and_then(|value| value.parse().ok());
+        number.ok_or_else(|| {
+            Failure::Usage(format!(
+                "{option}: {} is no number of bytes",
+                value.to_string_lossy()
+            ))
+        })
+    }
+}
+
+fn run(mut args: impl Iterator<Item = OsString>) -> Result {
+    let command = args
+        .next()
+        .ok_or_else(|| Failure::Usage("no command".into()))?;
+    let command = command.to_string_lossy();
+    match &*command {
+        "info" => {
+            let args = Arguments::new(args, &["--json"], &[], 1)?;
+            commands::info(&args.files[0], args.has("--json"))
+        }
+        "create" => {
+            let args = Arguments::new(args, &[], &["--sector-size", "--alignment"], 2)?;
+            commands::create(
+                &args.files[0],
+                &args.files[1],
+                args.number("--sector-size", 512)?,
+                args.number("--alignment", 4096)?,
+            )
+        }
+        "check" => {
+            let args = Arguments::new(args, &[], &[], 1)?;
+            commands::check(&args.files[0])
+        }
+        "commit" => {
+            let args = Arguments::new(args, &["--quiet"], &["--to"], 1)?;
+            let to = args.value("--to").map(PathBuf::from);
+            commands::commit(&args.files[0], to.as_deref(), args.has("--quiet"))
+        }
+        "rebase" => {
+            let args = Arguments::new(args, &["--unsafe", "--quiet"], &[], 2)?;
+            commands::rebase(
+                &args.files[0],
+                &args.files[1],
+                args.has("--unsafe"),
+                args.has("--quiet"),
+            )
+        }
+        "diff" => {
+            let args = Arguments::new(args, &["--json"], &[], 1)?;
+            commands::diff(&args.files[0], args.has("--json"))
+        }
+        "--help" | "-h" | "help" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(Failure::Usage(format!("unknown command {command}"))),
+    }
+}
+
+fn main() -> ExitCode {
+    let result = run(std::env::args_os().skip(1));
+    // What is printed to a pipe that nobody reads any more is no one's loss.
+    let _ = std::io::stdout().flush();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Inconsistent) => ExitCode::from(2),
+        Err(Failure::Error(text)) => {
+            eprintln!("ubdcow: {text}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(text)) => {
+            eprint!("ubdcow: {text}\n{USAGE}");
+            ExitCode::FAILURE
+        }
+    }
+}
