@@ -276,23 +276,6 @@ impl Image {
         Ok(())
     }
 
-    /// Reads the bitmap's pages that the `len` bytes at `pos` need, so that
-    /// [`Self::set_written`] can't fail for them. May sleep.
-    pub(crate) fn prepare_write(&self, pos: u64, len: u64) -> Result {
-        let layer = self.top()?;
-        let Some(map) = &layer.map else {
-            return Ok(());
-        };
-        let shift = map.layout.sector_shift;
-        let last = (pos + len - 1) >> shift;
-        for page in Bitmap::page_of(pos >> shift)..=Bitmap::page_of(last) {
-            if !map.bitmap.is_loaded(page) {
-                self.load(layer, map, NotLoaded(page))?;
-            }
-        }
-        Ok(())
-    }
-
     fn load(&self, layer: &Layer, map: &Map, NotLoaded(page): NotLoaded) -> Result {
         let _one_at_a_time = self.loading.lock();
         if page >= map.layout.sectors.div_ceil(bitmap::PAGE_SECTORS) {

@@ -62,7 +62,6 @@ fn fill(file: &File, iter: &mut IovIter<'_>, mut offset: u64, nowait: bool) -> R
 /// ever said to be there.
 fn write<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
     image.check_writable()?;
-    image.prepare_write(rq.offset(), rq.len())?;
     let layer = image.top()?;
     let mut offset = offset_in_top(layer, rq.offset());
     rq.try_for_each_bio(|iter| {
@@ -80,7 +79,6 @@ fn write<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
 /// Makes a range read as zeros, freeing its space in the file if `unmap`.
 fn zero<T: Operations>(image: &Image, rq: &Request<T>, unmap: bool) -> Result {
     image.check_writable()?;
-    image.prepare_write(rq.offset(), rq.len())?;
     let layer = image.top()?;
     let offset = offset_in_top(layer, rq.offset());
     let done = if unmap {

@@ -31,7 +31,7 @@ echo "@requests $requests"
 # Regions of their own, so that first writes stay first writes.
 short=$((requests / 8))
 # The first brings fio into memory.
-run $short 0 32
-run $short 0 32
-run $((short + requests)) 32 $((mib - 32))
+run 50 0 16
+run $short 16 24
+run $((short + requests)) 40 $((mib - 40))
 unmake

@@ -40,18 +40,18 @@ model pattern cow0 $size cow0
 cp cow0 cow0.disk
 for i in {1..9}; do
 	read -r -a options <<<"${levels[i]}"
-	above cow$((i - 1)) cow$i "${options[@]}"
+	above cow$((i - 1)) "cow$i" "${options[@]}"
 done
 sha256sum cow? >sums
 
 for depth in {2..8}; do
-	cp cow$depth top
-	cp cow$depth.disk want
+	cp "cow$depth" top
+	cp "cow$depth.disk" want
 	mark
 	load "ubd0=$work/top"
 	check "depth $depth: attached and read" model cmp /dev/ubda want --direct
 	check "depth $depth: written" model exercise /dev/ubda want --mode buffered --procs 1 --depth 8 \
-		--max 65536 --ops "$(scaled 80)" --seed $depth
+		--max 65536 --ops "$(scaled 80)" --seed "$depth"
 	unload
 	check "depth $depth: read again" load "ubd0r=$work/top"
 	check "depth $depth: reads as written" model cmp /dev/ubda want --direct
@@ -117,12 +117,12 @@ sha256sum odd0 odd1 odd2 odd3 >sums
 load "ubd0r=$work/odd1"
 is "4096-byte sectors: the disk ends with a whole one" "$(blockdev --getsize64 /dev/ubda)" $((4096 * 6))
 unload
-load "ubd0=$work/odd2"
+load "ubd0r=$work/odd2"
 is "512 over 4096: the block size is the upper file's" "$(blockdev --getss /dev/ubda)" 512
 is "512 over 4096: so is the disk's end" "$(blockdev --getsize64 /dev/ubda)" $((4096 * 5 + 512 * 4))
 check "512 over 4096: every sector can be read" model cmp /dev/ubda odd2.disk --bs 512
 unload
-load "ubd0=$work/odd3"
+load "ubd0r=$work/odd3"
 is "2048 over 512 over 4096: the block size is the upper file's" "$(blockdev --getss /dev/ubda)" 2048
 cp odd3.disk want
 truncate -s $((2048 * 11)) want

@@ -7,13 +7,15 @@ succeeded is there, of one that failed every sector is old or new.
 
 import argparse
 import errno
+import fcntl
 import json
 import mmap
 import os
 import random
+import struct
 import sys
 
-from logwrites import sector_of, whose
+from logwrites import BLKDISCARD, sector_of, whose
 from model import SECTOR, Wrong, file_size
 
 
@@ -50,6 +52,17 @@ class Disk:
             self.may[s] = {op} | (self.may.get(s, {0}) if error else set())
         return error
 
+    def discard(self, first, count):
+        """Returns the error's name or None."""
+        error = None
+        try:
+            fcntl.ioctl(self.fd, BLKDISCARD, struct.pack("<QQ", first * SECTOR, count * SECTOR))
+        except OSError as e:
+            error = errno.errorcode[e.errno]
+        for s in range(first, first + count):
+            self.may[s] = {0} | (self.may.get(s, set()) if error else set())
+        return error
+
     def flush(self):
         try:
             os.fsync(self.fd)
@@ -84,6 +97,8 @@ def fill(args):
         if error:
             break
         pieces += 1
+        if pieces == args.most:
+            break
     else:
         raise Wrong("it never filled up")
     disk.save()
@@ -94,6 +109,8 @@ def tries(args):
     """Random writes and flushes, of which some may fail with the errors named."""
     disk = Disk(args.dev, args.state)
     rng = random.Random(args.seed)
+    # Of what a failed write left, nobody knows whether it has space.
+    again = sorted(s for s, ops in disk.may.items() if len(ops) == 1 and 0 not in ops)
     failed = {}
     flushed = 0
     for n in range(args.ops):
@@ -102,8 +119,7 @@ def tries(args):
             flushed += not error
         else:
             if args.again:
-                first = rng.choice(sorted(disk.may))
-                count = 1
+                first, count = rng.choice(again), 1
             else:
                 count = rng.choice((1, 2, 8, 17, 64))
                 first = rng.randrange(disk.sectors - count)
@@ -114,9 +130,23 @@ def tries(args):
     print(f"{args.ops} requests, {flushed} flushes done, failed: {failed or 'none'}")
 
 
+def discard(args):
+    """Discard from --start on, as many sectors as --count says."""
+    disk = Disk(args.dev, args.state)
+    if known(disk.discard(args.start, args.count), args.errors):
+        raise Wrong("the discard failed")
+    disk.save()
+
+
 def check(args):
     """Look at every sector that was ever written; then, unless told not to, flush."""
     disk = Disk(args.dev, args.state)
+    if args.later:
+        # Since then there were writes of which nobody knows what became.
+        with open(args.later, encoding="ascii") as f:
+            for s, ops in json.load(f)[1].items():
+                disk.may.setdefault(int(s), {0}).update(ops)
+        disk.save()
     disk.check()
     if args.flush and disk.flush():
         raise Wrong("the flush failed")
@@ -125,7 +155,7 @@ def check(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.strip().split("\n", maxsplit=1)[0])
     commands = parser.add_subparsers(required=True)
-    for function in (fill, tries, check):
+    for function in (fill, tries, discard, check):
         p = commands.add_parser(function.__name__, help=function.__doc__.split("\n", maxsplit=1)[0])
         p.set_defaults(run=function)
         p.add_argument("dev")
@@ -136,6 +166,9 @@ def main():
         p.add_argument("--again", action="store_true", help="only sectors that were written before")
         p.add_argument("--flush", action="store_true")
         p.add_argument("--start", type=int, default=0, help="a sector")
+        p.add_argument("--later", help="a later state that may or may not be there")
+        p.add_argument("--most", type=int, help="pieces")
+        p.add_argument("--count", type=int, default=1, help="sectors")
     args = parser.parse_args()
     try:
         args.run(args)

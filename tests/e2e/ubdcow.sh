@@ -12,10 +12,12 @@
 
 # The driver takes what `create` made.
 guest_write() {
-	load "ubd0=$work/cow" "ubd1=$work/upper" "ubd2=$work/large:$work/back" || return
+	load "ubd0r=$work/upper" || return
+	model cmp /dev/ubda cow.want --direct || return
+	unload
+	load "ubd0=$work/cow" "ubd2=$work/large:$work/back" || return
 	model cmp /dev/ubda cow.want --direct || return
 	model exercise /dev/ubda cow.want --ops 300 --procs 2 --depth 16 --max 65536 || return
-	model cmp /dev/ubdb cow.want.0 --direct || return
 	[ "$(blockdev --getss /dev/ubdc)" = 4096 ] || { echo "no sectors of 4096 bytes"; return 1; }
 	unload
 }
@@ -126,8 +128,9 @@ is "so does UML" "$(cat uml.code)" 0 || note "$(cat uml.out; tail -n 20 uml.log)
 # info and diff
 
 for file in cow made; do
-	"$ubdcow" info --json $file >info
-	model info $file >want
+	# shellcheck disable=SC2094
+	"$ubdcow" info --json "$file" >info
+	model info "$file" >want
 	for pair in backing_file:backing mtime:mtime size:size sector_size:sectorsize alignment:alignment \
 		bitmap_offset:bitmap_offset bitmap_length:bitmap_len data_offset:data_offset sectors_in_cow:set; do
 		[ "$(field info ${pair%:*})" = "$(field want ${pair#*:})" ] ||
@@ -135,7 +138,7 @@ for file in cow made; do
 	done
 	is "info of $file says what the model says" "$(field info version) $(field info backing_state)" "V3 matches"
 	set_bytes=$(($(field want set) * 512))
-	is "diff of $file has as many bytes" "$("$ubdcow" diff $file | awk '{ n += $2 } END { print n }')" $set_bytes
+	is "diff of $file has as many bytes" "$("$ubdcow" diff $file | awk '{ n += $2 } END { print n + 0 }')" $set_bytes
 	is "so has diff --json" "$("$ubdcow" diff --json $file |
 		python3 -c 'import json, sys; print(sum(r["length"] for r in json.load(sys.stdin)))')" $set_bytes
 done
@@ -166,7 +169,6 @@ check "makes it what uml_moo -d makes it" cmp back-ubdcow back-uml_moo
 check "and that is the disk" cmp back-ubdcow cow.want
 finds "the COW file can still be used" 0 "no problem" -- check cow-ubdcow
 check "and is the same disk" model cmp-cow cow-ubdcow cow.want --backing "$work/back-ubdcow"
-finds "no commit into a COW file" 1 "--to" -- commit upper
 is "the other backing file is as it was" "$(sum back)" "$(cat back.sum)"
 
 # Every version.
@@ -182,7 +184,8 @@ while read -r what options; do
 	check "$what: rebase" "$ubdcow" rebase --quiet v copy
 	is "$what: only the path has changed" "$(model info v)" "$(sed "s|$work/back|$work/copy|" before)"
 	finds "$what: check" 0 "no problem" -- check v
-	[[ $options == *"--order <"* ]] || continue
+	# It takes a V1 to be of its own machine's byte order.
+	[ "$what" != V1-big ] || continue
 	rm -f moo
 	uml_moo -b back v moo >/dev/null
 	check "$what: uml_moo makes the same" cmp moo merged
@@ -196,10 +199,10 @@ END
 
 # A chain.
 
-touch -r cow cow-keep
 "$ubdcow" create chained cow 2>/dev/null
 check "commit --to through a chain" "$ubdcow" commit --quiet --to merged3 chained
 check "it is the lower one's disk" cmp merged3 cow.want
+finds "no commit into a COW file" 1 "--to" -- commit chained
 finds "check of a chain" 0 "no problem" -- check chained
 
 # check
@@ -213,6 +216,7 @@ damage() {
 		shift
 	done
 	cp cow damaged
+	# shellcheck disable=SC2059
 	printf "$3" | dd of=damaged bs=1 seek=$(($2)) conv=notrunc status=none
 	finds "check finds $what" 2 "${words[@]}" -- check damaged
 }
@@ -227,9 +231,12 @@ damage "an unknown format" "cow_format" -- 31 '\1'
 damage "another mtime" "modified" "$work/back" -- 11 '\0'
 damage "another size" "bytes" "$work/back" -- 18 '\0'
 damage "a backing file that is missing" "$work/bacX" -- $((32 + ${#work} + 4)) 'X'
-damage "a bit behind the last sector" "behind the last" -- $((bitmap + size / 512 / 8)) '\1'
 damage "bytes between header and bitmap" "between" -- 5000 'x'
 damage "bytes between bitmap and data" "between" -- $((data - 1)) 'x'
+model pattern ten 5000 ten
+"$ubdcow" create behind ten
+printf '\200' | dd of=behind bs=1 seek=$((bitmap + 1)) conv=notrunc status=none
+finds "check finds a bit behind the last sector" 2 "1 bits" "behind the last, 9" -- check behind
 cp cow damaged
 truncate -s $((data + size / 2)) damaged
 finds "check finds data that is missing" 2 "should be in the file" -- check damaged
@@ -244,8 +251,8 @@ finds "check of no file is an error" 1 missing -- check missing
 
 sum cow >cow.sum
 cp -p back differs
-byte=$("$ubdcow" diff cow | awk '$1 > at { print at; exit } { at = $1 + $2 }')
-printf 'differs' | dd of=differs bs=1 seek=$byte conv=notrunc status=none
+byte=$("$ubdcow" diff cow | awk '$1 > at + 0 { print at + 0; exit } { at = $1 + $2 }')
+printf 'differs' | dd of=differs bs=1 seek="$byte" conv=notrunc status=none
 touch -r back differs
 finds "rebase to a file that differs where it shows" 1 "differ at byte $byte" -- rebase cow differs
 finds "rebase to a file of another size" 1 "bytes" -- rebase cow ubdcow

@@ -88,9 +88,15 @@ impl Bitmap {
     }
 
     #[inline]
-    fn page(&self, page: u64) -> Option<&Page> {
+    fn find(&self, page: u64) -> Option<(&Leaf, &Page)> {
         let leaf = self.leaf(page)?;
-        leaf.pages.get((page % LEAF_PAGES) as usize)?.as_ref()
+        let page = leaf.pages.get((page % LEAF_PAGES) as usize)?.as_ref()?;
+        Some((leaf, page))
+    }
+
+    #[inline]
+    fn page(&self, page: u64) -> Option<&Page> {
+        self.find(page).map(|(_, page)| page)
     }
 
     /// Puts page number `page` in place, with the bytes that were read from the file. Bits beyond
@@ -130,11 +136,6 @@ impl Bitmap {
         Ok(())
     }
 
-    /// Whether page number `page` is there.
-    pub(crate) fn is_loaded(&self, page: u64) -> bool {
-        self.page(page).is_some()
-    }
-
     /// How many bits of page number `page` are set; `None` if it is not there.
     pub(crate) fn count(&self, page: u64) -> Option<u64> {
         let words = self.page(page)?.words.iter();
@@ -169,7 +170,7 @@ impl Bitmap {
     }
 
     fn set_in_page(&self, number: u64, start: u64, count: u64) -> Result<(), NotLoaded> {
-        let page = self.page(number).ok_or(NotLoaded(number))?;
+        let (leaf, page) = self.find(number).ok_or(NotLoaded(number))?;
         let end = start + count;
         let masks = || {
             (start / 64..end.div_ceil(64)).filter_map(|index| {
@@ -178,31 +179,34 @@ impl Bitmap {
                 Some((word, low_bits(end - index * 64) & !low_bits(from)))
             })
         };
-        if masks().all(|(word, mask)| word.load(Acquire) & mask == mask) {
-            // Set by others, who may be between setting them and marking the page; if so, their
-            // mark may come too late for a flush that follows our request.
-            if page.marking.load(Acquire) != 0 {
-                self.mark_dirty(number);
-            }
+        let all_set = masks().all(|(word, mask)| word.load(Acquire) & mask == mask);
+        // If set by others, these may be between setting them and marking the page, and their mark
+        // may come too late for a flush that follows our request: then mark it here too.
+        if all_set && page.marking.load(Acquire) == 0 {
             return Ok(());
         }
         page.marking.fetch_add(1, Full);
         for (word, mask) in masks() {
             set_bits(word, mask);
         }
-        self.mark_dirty(number);
+        self.mark(leaf, number);
         page.marking.fetch_sub(1, Full);
         Ok(())
     }
 
     /// Marks page number `page` as dirty.
     pub(crate) fn mark_dirty(&self, page: u64) {
-        let number = page / LEAF_PAGES;
-        let Some(leaf) = self.leaf(page) else { return };
+        if let Some(leaf) = self.leaf(page) {
+            self.mark(leaf, page);
+        }
+    }
+
+    fn mark(&self, leaf: &Leaf, page: u64) {
         // The leaf's mark comes last, so that who takes it finds the page's.
-        set_bits(&leaf.dirty, 1 << (page % LEAF_PAGES));
-        if let Some(word) = self.dirty.get((number / 64) as usize) {
-            set_bits(word, 1 << (number % 64));
+        mark_bit(&leaf.dirty, page % LEAF_PAGES);
+        let leaf = page / LEAF_PAGES;
+        if let Some(word) = self.dirty.get((leaf / 64) as usize) {
+            mark_bit(word, leaf % 64);
         }
     }
 
@@ -302,7 +306,17 @@ fn low_bits(count: u64) -> u64 {
     }
 }
 
-/// Sets the bits of `mask`. A full barrier if any was clear.
+/// Sets the bit number `bit`.
+///
+/// To be called behind a full barrier, as setting the bits of a page is: if the mark is there
+/// already, who takes it away later sees what was stored before the barrier.
+fn mark_bit(word: &Atomic<u64>, bit: u64) {
+    if word.load(Relaxed) & 1 << bit == 0 {
+        set_bits(word, 1 << bit);
+    }
+}
+
+/// Sets the bits of `mask`. A full barrier.
 fn set_bits(word: &Atomic<u64>, mask: u64) {
     let mut old = word.load(Relaxed);
     while let Err(now) = word.cmpxchg(old, old | mask, Full) {

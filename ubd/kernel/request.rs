@@ -171,7 +171,11 @@ impl<T: Operations> Request<T> {
     /// Runs `f` on the account of the cgroup that the request came from.
     ///
     /// To be called in a kernel thread.
+    #[inline]
     pub(crate) fn on_its_account<R>(&self, f: impl FnOnce() -> R) -> R {
+        if cfg!(not(CONFIG_BLK_CGROUP)) {
+            return f();
+        }
         let mut account = MaybeUninit::uninit();
         // SAFETY: By the type invariant the request is valid; the calling thread is a kernel
         // thread, and `account` is initialised by the call.

@@ -1,0 +1,212 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Disks that fail below the COW file and below the backing file: the request
+# that fails has its error, others go on, what was durable stays readable, and
+# when the cause is gone the unit goes on; except after a failed sync, when
+# nobody knows what is on disk: then it is read-only, and says so.
+
+. "$(dirname "$0")/lib.sh"
+
+faults() {
+	python3 "$e2e/faults.py" "$@"
+}
+
+# The COW file is a device, for a file system would have its own say.
+
+truncate -s 64M back.img
+back_loop=$(losetup --show -f back.img)
+model make-cow cow.start "$back_loop" --name /dev/mapper/back --shape none
+truncate -s 66M cow.start
+
+# table NAME TABLE...: make the device, or give it another table while it is in use.
+table() {
+	local name=$1
+	shift
+	if dmsetup info "$name" >/dev/null 2>&1; then
+		printf '%s\n' "$@" | dmsetup load "$name"
+		dmsetup suspend --noflush --nolockfs "$name"
+		dmsetup resume --noudevsync "$name"
+	else
+		printf '%s\n' "$@" | dmsetup create --noudevsync "$name"
+		dmsetup mknodes "$name"
+	fi
+}
+
+# gone NAME
+gone() {
+	dmsetup remove --noudevsync "$1"
+	rm -f "/dev/mapper/$1"
+}
+
+cow_sectors=$((66 << 11))
+# good_cow, bad_cow: all of the device; bad_bitmap: writes of the bitmap only.
+good_cow() {
+	table cow "0 $cow_sectors linear $cow_loop 0"
+}
+bad_cow() {
+	table cow "0 $cow_sectors flakey $cow_loop 0 0 1 1 error_writes"
+}
+bad_bitmap() {
+	table cow "0 16 linear $cow_loop 0" "16 32 flakey $cow_loop 16 0 1 1 error_writes" \
+		"48 $((cow_sectors - 48)) linear $cow_loop 48"
+}
+good_back() {
+	table back "0 $((64 << 11)) linear $back_loop 0"
+}
+bad_back() {
+	table back "0 $((64 << 11)) error"
+}
+
+# start_anew: both devices are good and the unit is attached.
+start_anew() {
+	! loaded || unload
+	[ -z "${cow_loop:-}" ] || gone cow
+	[ -z "${cow_loop:-}" ] || losetup -d "$cow_loop"
+	cp --sparse=always cow.start cow.img
+	cow_loop=$(losetup --show -f cow.img)
+	good_back
+	good_cow
+	rm -f state
+	load ubd0=/dev/mapper/cow
+	check "$1: attached" test -b /dev/ubda
+	check "$1: written and flushed" faults tries /dev/ubda state --ops 64
+	check "$1: all of it" faults check /dev/ubda state --flush
+	cp state durable
+	mark
+}
+
+flush() {
+	dd if=/dev/zero of=/dev/ubda count=0 conv=fsync status=none
+}
+
+# A sync that fails: of data, and of the bitmap alone.
+for what in cow bitmap; do
+	start_anew "bad $what"
+	bad_$what
+	check "bad $what: writes that end in memory" faults tries /dev/ubda state --ops 7 --seed bad
+	refuse "bad $what: the flush fails" flush
+	says "bad $what: the unit is read-only from now on" /dev/mapper/cow sync failed read-only
+	refuse "bad $what: so does the next" flush
+	good_cow
+	refuse "bad $what: and one when the cause is gone" flush
+	refuse "bad $what: a write fails" model write /dev/ubda /dev/null 0 4096 x
+	check "bad $what: what was durable can be read" faults check /dev/ubda durable --later state
+	unload
+	load ubd0=/dev/mapper/cow
+	check "bad $what: a new attach finds what was durable, and of the rest old or new" \
+		faults check /dev/ubda durable --later state
+	check "bad $what: and is written and flushed" faults tries /dev/ubda durable --ops 32
+done
+
+# Reads of the backing file.
+start_anew "bad backing file"
+bad_back
+blockdev --flushbufs /dev/mapper/back
+refuse "bad backing file: a cold read of it fails" dd if=/dev/ubda of=read bs=4096 skip=9000 count=1 iflag=direct status=none
+check "bad backing file: what is in the COW file can be read" faults check /dev/ubda state
+check "bad backing file: writes and flushes go on" faults tries /dev/ubda state --ops 64 --seed back
+check "bad backing file: and are right" faults check /dev/ubda state --flush
+good_back
+check "bad backing file: it can be read when the cause is gone" \
+	dd if=/dev/ubda of=read bs=4096 skip=9000 count=1 iflag=direct status=none
+check "bad backing file: and has what it had" cmp -n 4096 read /dev/zero
+refuse "bad backing file: the unit was read-only" said read-only
+
+# A page of the bitmap that can't be read: sectors 32768 to 65535.
+start_anew "bad bitmap page"
+unload
+gone cow
+table cow "0 $cow_sectors dust $cow_loop 0 512"
+for ((i = 24; i < 32; i++)); do
+	dmsetup message cow 0 addbadblock $i >/dev/null
+done
+dmsetup message cow 0 enable
+load ubd0=/dev/mapper/cow
+check "bad bitmap page: attached" test -b /dev/ubda
+refuse "bad bitmap page: a read that needs it fails" dd if=/dev/ubda of=read skip=40000 count=8 iflag=direct status=none
+refuse "bad bitmap page: so does a write" dd if=/dev/zero of=/dev/ubda seek=40000 count=8 oflag=direct status=none
+check "bad bitmap page: others can be read" dd if=/dev/ubda of=read bs=4096 count=4096 iflag=direct status=none
+check "bad bitmap page: and written" faults fill /dev/ubda state --start 0 --most 4
+check "bad bitmap page: and flushed" flush
+dmsetup message cow 0 disable
+check "bad bitmap page: all can be read when the cause is gone" faults check /dev/ubda state
+check "bad bitmap page: and written and flushed" faults tries /dev/ubda state --ops 64 --seed page
+refuse "bad bitmap page: the unit was read-only" said read-only
+
+# Data that can't be read: one page of it.
+start_anew "bad data"
+faults fill /dev/ubda state --start 1280 --most 1 >/dev/null
+flush
+unload
+gone cow
+table cow "0 $cow_sectors dust $cow_loop 0 512"
+data=$(model info cow.img data_offset)
+dmsetup message cow 0 addbadblock $((data / 512 + 1280 + 8)) >/dev/null
+dmsetup message cow 0 enable
+load ubd0=/dev/mapper/cow
+refuse "bad data: its read fails" dd if=/dev/ubda of=read skip=1288 count=1 iflag=direct status=none
+check "bad data: the page before it can be read" dd if=/dev/ubda of=read skip=1280 count=8 iflag=direct status=none
+check "bad data: the page behind it too" dd if=/dev/ubda of=read skip=1296 count=8 iflag=direct status=none
+dmsetup message cow 0 disable
+check "bad data: all when the cause is gone" faults check /dev/ubda state
+refuse "bad data: the unit was read-only" said read-only
+
+# A device that stalls, for as long as it likes.
+start_anew "stalled"
+unload
+truncate -s 1M plain
+load ubd0=/dev/mapper/cow "ubd1=$work/plain"
+faults fill /dev/ubda state --start 0 --most 2 >/dev/null
+dmsetup suspend --noflush --nolockfs cow
+flush 2>flushed &
+flusher=$!
+check "stalled: another unit goes on" dd if=/dev/zero of=/dev/ubdb bs=64k count=8 oflag=direct conv=fsync status=none
+check "stalled: reads from memory go on" dd if=/dev/ubda of=read bs=64k count=2 iflag=direct status=none
+check "stalled: the flush waits" kill -0 $flusher
+dmsetup resume --noudevsync cow
+check "stalled: it ends when the device goes on" wait $flusher
+check "stalled: all is there" faults check /dev/ubda state --flush
+refuse "stalled: the unit was read-only" said read-only
+unload
+gone cow
+gone back
+
+# Memory that can't be had, by the unit's own threads. The file is on tmpfs: a
+# file system would have its own say again.
+
+inject=/sys/kernel/debug/failslab
+if [ ! -d $inject ]; then
+	skip "requests fail one by one when there is no memory" "needs CONFIG_FAILSLAB"
+else
+	rm -f state
+	truncate -s 1G sparse
+	for where in failslab fail_page_alloc; do
+		inject=/sys/kernel/debug/$where
+		rm -f memory.cow state
+		load "ubd0=$work/memory.cow:$work/sparse"
+		for pid in $(pgrep '^ubda-'); do
+			echo 1 >"/proc/$pid/make-it-fail"
+		done
+		echo 0 >$inject/verbose
+		echo Y >$inject/task-filter
+		echo N >$inject/ignore-gfp-wait
+		[ ! -e $inject/min-order ] || echo 0 >$inject/min-order
+		[ ! -e $inject/ignore-gfp-highmem ] || echo N >$inject/ignore-gfp-highmem
+		echo -1 >$inject/times
+		echo 1 >$inject/interval
+		echo 7 >$inject/probability
+		result=$(faults tries /dev/ubda state --ops 400 --errors ENOMEM 2>&1)
+		echo 0 >$inject/probability
+		note "$where: $result"
+		check "$where: requests fail with ENOMEM, and others do not" test "${result##*ENOMEM}" != "$result"
+		check "$where: what was done is there" faults check /dev/ubda state --flush
+		check "$where: nothing fails when there is memory" faults tries /dev/ubda state --ops 100 --seed again
+		unload
+		load "ubd0=$work/memory.cow"
+		check "$where: all is there after a reload" faults check /dev/ubda state
+		unload
+	done
+fi
+
+plan
