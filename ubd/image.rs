@@ -136,11 +136,11 @@ impl Image {
         self.size
     }
 
-    /// The unit of requests, in bytes: the largest sector of a COW file, 512 at least.
+    /// The unit of requests, in bytes: a sector of the written file if that is a COW file, else
+    /// 512. Files below are only read, which any unit will do for.
     pub(crate) fn block_size(&self) -> u32 {
-        let maps = self.layers.iter().filter_map(|layer| layer.map.as_ref());
-        maps.map(|map| 1 << map.layout.sector_shift)
-            .fold(512, u32::max)
+        let map = self.layers.first().and_then(|layer| layer.map.as_ref());
+        map.map_or(512, |map| 1 << map.layout.sector_shift)
     }
 
     /// Whether the disk can be written.

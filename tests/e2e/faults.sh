@@ -16,9 +16,6 @@ faults() {
 
 truncate -s 64M back.img
 back_loop=$(losetup --show -f back.img)
-model make-cow cow.start "$back_loop" --name /dev/mapper/back --shape none
-truncate -s 66M cow.start
-
 # table NAME TABLE...: make the device, or give it another table while it is in use.
 table() {
 	local name=$1
@@ -57,6 +54,11 @@ good_back() {
 bad_back() {
 	table back "0 $((64 << 11)) error"
 }
+
+good_back
+model make-cow cow.start "$back_loop" --name /dev/mapper/back --shape none \
+	--mtime "$(stat -c %Y /dev/mapper/back)"
+truncate -s 66M cow.start
 
 # start_anew: both devices are good and the unit is attached.
 start_anew() {
@@ -165,7 +167,8 @@ check "stalled: another unit goes on" dd if=/dev/zero of=/dev/ubdb bs=64k count=
 check "stalled: reads from memory go on" dd if=/dev/ubda of=read bs=64k count=2 iflag=direct status=none
 check "stalled: the flush waits" kill -0 $flusher
 dmsetup resume --noudevsync cow
-check "stalled: it ends when the device goes on" wait $flusher
+wait $flusher
+is "stalled: it ends when the device goes on" "$?" 0
 check "stalled: all is there" faults check /dev/ubda state --flush
 refuse "stalled: the unit was read-only" said read-only
 unload

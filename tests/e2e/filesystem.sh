@@ -65,4 +65,32 @@ for fs in ext4 xfs; do
 	rm -f merged read
 done
 
+# A file system on a disk whose files are on a file system: what the upper one
+# reads within a transaction of its own must start none below.
+mkdir lower
+truncate -s 64M lower.img
+mkfs.ext4 -q lower.img
+mount -o loop,strictatime lower.img lower
+truncate -s 24M lower/back
+mkfs.ext4 -q lower/back
+mark
+load "ubd0=$work/lower/cow:$work/lower/back"
+mount /dev/ubda mnt
+for i in {1..100}; do
+	echo "$i" >mnt/"$i"
+done
+for round in 1 2; do
+	sync
+	# Read again, from the page cache below.
+	stat mnt/* >/dev/null
+	echo 1 >/proc/sys/vm/drop_caches
+	cat lower/cow lower/back >/dev/null
+	chmod 600 mnt/*
+done
+umount mnt
+check "ext4 on ext4: fsck" check_ext4 /dev/ubda
+unload
+umount lower
+is "ext4 on ext4: no complaint of the kernel" "$(messages | grep -A 30 WARNING)" ""
+
 plan

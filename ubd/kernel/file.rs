@@ -33,9 +33,9 @@ pub(crate) struct Stat {
 ///
 /// # Invariants
 ///
-/// `0` is a file opened by `filp_open()`, which can be read by its `read_iter` operation and, if
-/// it is open for writing, written by its `write_iter` operation. It is closed when `self` is
-/// dropped.
+/// `0` is a file opened by `filp_open()`, which is closed when `self` is dropped. Outside of
+/// [`File::open`] it can be read by its `read_iter` operation and, if it is open for writing,
+/// written by its `write_iter` operation.
 pub(crate) struct File(NonNull<bindings::file>);
 
 // SAFETY: A `struct file` is reference counted and may be used and closed by any thread.
@@ -46,7 +46,7 @@ unsafe impl Sync for File {}
 
 impl File {
     /// Opens the file at `path`, seen from the caller's root and working directory, with the
-    /// caller's credentials.
+    /// caller's credentials. Reading it will not change its access time.
     ///
     /// May sleep. Returns what `open(2)` would, and `EINVAL` for what is neither a regular file
     /// nor a block device, or has no way to be read and written by iterators.
@@ -56,13 +56,15 @@ impl File {
             Access::ReadWrite => bindings::O_RDWR,
             Access::Create => bindings::O_RDWR | bindings::O_CREAT | bindings::O_EXCL,
         };
-        let flags = (flags | bindings::O_LARGEFILE) as i32;
-        // SAFETY: `path` is a valid, terminated string for the duration of the call.
-        let file = unsafe { bindings::filp_open(path.as_char_ptr(), flags, 0o644) };
-        let file = error::from_err_ptr(file)?;
-        // INVARIANT: `file` came from `filp_open()`; the operations are checked below, and on
-        // failure the file is closed unused.
-        let file = Self(NonNull::new(file).ok_or(EINVAL)?);
+        // Only a look at first: to open a pipe is to wait for whoever writes to it, and to open a
+        // device can be to act.
+        if access != Access::Create {
+            let found = Self::filp_open(path, bindings::O_PATH)?;
+            if !(found.is_regular() || found.is_block_device()) {
+                return Err(EINVAL);
+            }
+        }
+        let file = Self::filp_open(path, flags | bindings::O_LARGEFILE | bindings::O_NONBLOCK)?;
         // SAFETY: The file is open, so its operations are there.
         let ops = unsafe { &*(*file.as_ptr()).f_op };
         if !(file.is_regular() || file.is_block_device())
@@ -71,7 +73,17 @@ impl File {
         {
             return Err(EINVAL);
         }
+        // SAFETY: The file is open.
+        unsafe { helpers::ubd_file_no_atime(file.as_ptr()) };
         Ok(file)
+    }
+
+    fn filp_open(path: &CStr, flags: u32) -> Result<Self> {
+        // SAFETY: `path` is a valid, terminated string for the duration of the call.
+        let file = unsafe { bindings::filp_open(path.as_char_ptr(), flags as i32, 0o644) };
+        // INVARIANT: `file` came from `filp_open()`; what else can be done with it, the caller
+        // checks.
+        Ok(Self(NonNull::new(error::from_err_ptr(file)?).ok_or(EINVAL)?))
     }
 
     fn as_ptr(&self) -> *mut bindings::file {

@@ -52,6 +52,17 @@ int ubd_file_lock(struct file *file, bool exclusive)
 	return ret;
 }
 
+/*
+ * Reads do not touch the access time: that is a write, and a read may be made
+ * by a task that holds a journal handle of the file system above.
+ */
+void ubd_file_no_atime(struct file *file)
+{
+	spin_lock(&file->f_lock);
+	file->f_flags |= O_NOATIME;
+	spin_unlock(&file->f_lock);
+}
+
 loff_t ubd_file_size(struct file *file)
 {
 	return i_size_read(file->f_mapping->host);
@@ -100,6 +111,9 @@ bool ubd_file_can_punch(struct file *file)
 
 	if (S_ISBLK(inode->i_mode))
 		return bdev_write_zeroes_sectors(I_BDEV(inode)) > 0;
+	/* tmpfs always can, and its punch sets the times whatever the mode says. */
+	if (ubd_file_in_memory(file))
+		return true;
 	end = round_up(i_size_read(inode), PAGE_SIZE);
 	file->f_mode |= FMODE_NOCMTIME;
 	ret = vfs_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,

@@ -31,6 +31,7 @@ struct ubd_account {
 };
 
 int ubd_file_lock(struct file *file, bool exclusive);
+void ubd_file_no_atime(struct file *file);
 loff_t ubd_file_size(struct file *file);
 umode_t ubd_file_mode(struct file *file);
 bool ubd_file_nowait(struct file *file);

@@ -20,6 +20,7 @@ pub(super) struct Account {
 
 extern "C" {
     pub(super) fn ubd_file_lock(file: *mut bindings::file, exclusive: bool) -> i32;
+    pub(super) fn ubd_file_no_atime(file: *mut bindings::file);
     pub(super) fn ubd_file_size(file: *mut bindings::file) -> i64;
     pub(super) fn ubd_file_mode(file: *mut bindings::file) -> u16;
     pub(super) fn ubd_file_nowait(file: *mut bindings::file) -> bool;

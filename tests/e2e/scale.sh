@@ -1,0 +1,89 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Large disks: 16 TiB is attached with little memory, and works at its ends; a
+# COW file of 64 GiB with every second sector set is read right.
+
+. "$(dirname "$0")/lib.sh"
+
+# kilobytes NAME: of /proc/meminfo
+kilobytes() {
+	awk -v name="$1:" '$1 == name { print $2 }' /proc/meminfo
+}
+
+# taken COMMAND...: kilobytes that are missing when it has run. What the kernel
+# can give back at any time is not counted; it is asked to first.
+taken() {
+	local before after slab
+	echo 3 >/proc/sys/vm/drop_caches
+	before=$(kilobytes MemAvailable) slab=$(kilobytes Slab)
+	"$@" || return
+	echo 3 >/proc/sys/vm/drop_caches
+	after=$(kilobytes MemAvailable)
+	note "MemAvailable: $before kB before, $after kB after; Slab: $slab kB, $(kilobytes Slab) kB" >&2
+	echo $((before - after))
+}
+
+attach() {
+	local start=${EPOCHREALTIME/./}
+	rm -f cow
+	load "ubd0=$work/cow:$work/$1"
+	note "attached in $(((${EPOCHREALTIME/./} - start) / 1000)) ms, modprobe and the partition scan included" >&2
+	[ -b /dev/ubda ]
+}
+
+# least FILE: the module itself takes memory, and every CPU has pages in stock
+# that count as taken: the least of a few.
+least() {
+	local i now found=
+	for i in 1 2 3 4 5; do
+		now=$(taken attach "$1") || return
+		unload
+		[ -n "$found" ] && [ "$found" -le "$now" ] || found=$now
+	done
+	echo "$found"
+}
+
+truncate -s 1M small
+truncate -s 16T large
+small=$(least small)
+large=$(least large)
+note "1 MiB takes $small kB, 16 TiB $large kB"
+check "16 TiB are attached with less than 2 MiB of memory" test $((large - small)) -lt 2048
+
+attach large
+is "16 TiB have their size" "$(blockdev --getsize64 /dev/ubda)" $((16 << 40))
+printf 'the start' | dd of=/dev/ubda conv=notrunc,fsync status=none
+for at in 8191 8192 4194303 8388607 12345678 16777215; do
+	# MiB from the start: ends of bitmap pages and leaves, and the disk's.
+	printf 'sector at %s MiB' $at | dd of=/dev/ubda bs=512 seek=$((at << 11)) conv=sync,fsync status=none
+done
+printf 'the end' | dd of=/dev/ubda bs=512 seek=$(((16 << 31) - 1)) conv=sync,fsync status=none
+unload
+load "ubd0=$work/cow"
+wrong=
+for at in 8191 8192 4194303 8388607 12345678 16777215; do
+	got=$(dd if=/dev/ubda bs=512 skip=$((at << 11)) count=1 iflag=direct status=none | tr -d '\0')
+	[ "$got" = "sector at $at MiB" ] || wrong+="$at: $got"$'\n'
+	dd if=/dev/ubda bs=512 skip=$(((at << 11) + 1)) count=1 iflag=direct status=none | cmp -n 512 - /dev/zero || wrong+="behind $at"
+done
+is "16 TiB are written and read everywhere" "$wrong" ""
+is "and at the end" "$(dd if=/dev/ubda bs=512 skip=$(((16 << 31) - 1)) iflag=direct status=none | tr -d '\0')" "the end"
+note "the COW file takes $(du -k cow | cut -f1) kB"
+unload
+rm cow
+
+# Every second sector of 64 GiB.
+seed=${UBD_SEED:-${RNULL_UBD_SEED:-1}}
+note "UBD_SEED=$seed"
+truncate -s 64G back
+check "64 GiB: a COW file with every second sector set" python3 "$e2e/scale.py" make cow back --seed "$seed"
+load "ubd0=$work/cow"
+check "64 GiB: samples are right" python3 "$e2e/scale.py" sample /dev/ubda --seed "$seed"
+unload
+check "64 GiB: the bitmap has what it had, and what was written" python3 "$e2e/scale.py" bits cow --seed "$seed"
+load "ubd0=$work/cow"
+check "64 GiB: what was written is there" python3 "$e2e/scale.py" sample /dev/ubda --seed "$seed" --again
+unload
+
+plan
