@@ -15,6 +15,7 @@ import random
 import struct
 import sys
 
+import model
 from logwrites import BLKDISCARD, sector_of, whose
 from model import SECTOR, Wrong, file_size
 
@@ -152,7 +153,8 @@ def check(args):
         raise Wrong("the flush failed")
 
 
-def main():
+def commands_of():
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.strip().split("\n", maxsplit=1)[0])
     commands = parser.add_subparsers(required=True)
     for function in (fill, tries, discard, check):
@@ -169,13 +171,11 @@ def main():
         p.add_argument("--later", help="a later state that may or may not be there")
         p.add_argument("--most", type=int, help="pieces")
         p.add_argument("--count", type=int, default=1, help="sectors")
-    args = parser.parse_args()
-    try:
-        args.run(args)
-    except Wrong as e:
-        print(e)
-        sys.exit(1)
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["serve"]:
+        model.commands_of = commands_of
+        model.serve(sys.argv[2])
+    sys.exit(model.run(commands_of(), sys.argv[1:]))

@@ -7,10 +7,7 @@
 # nobody knows what is on disk: then it is read-only, and says so.
 
 . "$(dirname "$0")/lib.sh"
-
-faults() {
-	python3 "$e2e/faults.py" "$@"
-}
+. "$e2e/faults.bash"
 
 # The COW file is a device, for a file system would have its own say.
 

@@ -79,7 +79,7 @@ mount /dev/ubda mnt
 for i in {1..100}; do
 	echo "$i" >mnt/"$i"
 done
-for round in 1 2; do
+for _ in 1 2; do
 	sync
 	# Read again, from the page cache below.
 	stat mnt/* >/dev/null

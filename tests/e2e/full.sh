@@ -5,11 +5,9 @@
 # all others and all reads go on, and freed space brings the rest back.
 
 . "$(dirname "$0")/lib.sh"
+. "$e2e/faults.bash"
 
 truncate -s 64M back
-faults() {
-	python3 "$e2e/faults.py" "$@"
-}
 
 # full NAME: with the COW file in mnt.
 full() {

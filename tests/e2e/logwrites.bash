@@ -16,6 +16,7 @@ export TEST_DIR=x TEST_DEV=x QA_CHECK_FS=x
 
 # crashes COMMAND...: logwrites.py
 crashes() {
+	# shellcheck disable=SC2154
 	python3 "$e2e/logwrites.py" "$@"
 }
 

@@ -17,7 +17,7 @@ model pattern back $((8 << 20)) back
 model pattern plain $((4 << 20)) plain
 sum back >back.sum
 RANDOM=$seed
-rounds=$(scaled 40)
+rounds=$(scaled 24)
 
 loads() {
 	local i
@@ -43,7 +43,7 @@ writes() {
 reads() {
 	local i
 	for ((i = 0; i < rounds; i++)); do
-		dd if=/dev/ubd$1 of=/dev/null bs=64k count=4 iflag=direct
+		dd if="/dev/ubd$1" of=/dev/null bs=64k count=4 iflag=direct
 		cat /sys/block/ubd?/size /sys/block/ubd?/stat
 		blockdev --rereadpt /dev/ubda
 	done
@@ -181,7 +181,7 @@ unload
 
 # Many cycles: what they leave in memory adds up.
 model pattern back $((1 << 20)) back
-cycles=${UBD_CYCLES:-${RNULL_UBD_CYCLES:-$(scaled 120)}}
+cycles=${UBD_CYCLES:-${RNULL_UBD_CYCLES:-$(scaled 60)}}
 rm -f cow
 load "ubd0=$work/cow:$work/back" "ubd1=$work/plain"
 unload

@@ -23,7 +23,8 @@ detach() {
 }
 
 guest_first() {
-	attach && list /tmp/mnt >golden.list && model tree /tmp/mnt first 40 && list /tmp/mnt >list && detach
+	attach && list /tmp/mnt >golden.list && model tree /tmp/mnt first 40 || return
+	list /tmp/mnt >list && detach
 }
 
 guest_cut() {

@@ -83,7 +83,8 @@ impl File {
         let file = unsafe { bindings::filp_open(path.as_char_ptr(), flags as i32, 0o644) };
         // INVARIANT: `file` came from `filp_open()`; what else can be done with it, the caller
         // checks.
-        Ok(Self(NonNull::new(error::from_err_ptr(file)?).ok_or(EINVAL)?))
+        let file = error::from_err_ptr(file)?;
+        Ok(Self(NonNull::new(file).ok_or(EINVAL)?))
     }
 
     fn as_ptr(&self) -> *mut bindings::file {

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# faults.py in a guest, where to start an interpreter for every request takes
+# too long. To be sourced after lib.sh.
+
+mkfifo /tmp/faults
+# shellcheck disable=SC2154
+python3 "$e2e/faults.py" serve /tmp/faults &
+
+# faults COMMAND...: faults.py; like model().
+faults() {
+	local reply=/tmp/faults.$BASHPID line code=1 IFS=$'\x1f'
+	mkfifo "$reply"
+	printf '%s\n' "$PWD$IFS$reply$IFS$*" >/tmp/faults
+	while IFS= read -r line; do
+		case $line in
+		$'\4'*) code=${line#?} ;;
+		*) printf '%s\n' "$line" ;;
+		esac
+	done <"$reply"
+	rm "$reply"
+	return "$code"
+}
