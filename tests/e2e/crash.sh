@@ -54,8 +54,13 @@ raw() {
 		--choices "$([ -n "$points" ] && echo 12 || echo 2)"
 }
 
-raw "COW on a device" ""
-raw "COW on a device, flag s" s --sync --ops $((ops / 4 + 1))
+# Parts can be chosen: crash_teeth.sh does.
+part() {
+	[[ " ${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device sync ext4 xfs new}} " == *" $1 "* ]]
+}
+
+! part device || raw "COW on a device" ""
+! part sync || raw "COW on a device, flag s" s --sync --ops $((ops / 4 + 1))
 
 # files FS
 files() {
@@ -73,8 +78,8 @@ files() {
 	without_crashed
 }
 
-files ext4
-files xfs
+! part ext4 || files ext4
+! part xfs || files xfs
 
 # A COW file while it is made, and while it is switched to another backing file:
 # a crash leaves the one state or the other, and the next attach goes on from it.
@@ -101,31 +106,38 @@ if dmesg --notime | grep -q 'made as a COW file'; then echo "made again"; else e
 END
 chmod +x found
 
-made ext4 32M
-logged
-mkdir -p mnt
-mount /dev/mapper/logged mnt
-cp --preserve=timestamps back back2
-# A path that takes more than one sector of the header.
-long=$(printf '%0200d/%0200d/%0200d' 1 2 3)
-mkdir -p "$long"
-cp --preserve=timestamps back "$long/back3"
-marked begin
-load "ubd0=$work/mnt/cow:$work/back"
-marked made
-check "COW made on ext4" test -b /dev/ubda
-unload
-for to in back2 "$long/back3" back; do
-	load "ubd0=$work/mnt/cow:$work/$to"
+new() {
+	made ext4 32M
+	logged
+	mkdir -p mnt
+	mount /dev/mapper/logged mnt
+	cp --preserve=timestamps back back2
+	# A path that takes more than one sector of the header.
+	long=$(printf '%0200d/%0200d/%0200d' 1 2 3)
+	mkdir -p "$long"
+	cp --preserve=timestamps back "$long/back3"
+	marked begin
+	load "ubd0=$work/mnt/cow:$work/back"
+	marked made
+	check "COW made on ext4" test -b /dev/ubda
 	unload
-done
-marked switched
-umount mnt
-unlogged
-with_crashed
-result "a crash while a COW file is made or switched" crashes states log start crashed.img \
-	"$crashed" ext4 crashed begin switched --seed "$seed" --repeat "$([ -n "$points" ] && echo 9 || echo 3)" ./found
-without_crashed
+	for to in back2 "$long/back3" back; do
+		load "ubd0=$work/mnt/cow:$work/$to"
+		unload
+	done
+	marked switched
+	umount mnt
+	unlogged
+	with_crashed
+	result "a crash while a COW file is made" crashes states log start crashed.img "$crashed" \
+		ext4 crashed begin made --seed "$seed" --repeat 2 --points "${points:-16}" ./found
+	result "a crash while it is switched to another backing file" crashes states log start \
+		crashed.img "$crashed" ext4 crashed made switched --seed "$seed" \
+		--repeat "$([ -n "$points" ] && echo 20 || echo 9)" ./found
+	without_crashed
+}
+
+! part new || new
 
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 

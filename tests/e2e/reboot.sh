@@ -22,6 +22,7 @@ detach() {
 		unload && umount /tmp/disk
 }
 
+# shellcheck disable=SC2094 # list is a command and a file
 guest_first() {
 	attach && list /tmp/mnt >golden.list && model tree /tmp/mnt first 40 || return
 	list /tmp/mnt >list && detach
