@@ -7,6 +7,7 @@
 # has the rules.
 #
 # vm: --mem 2G
+# when: asked
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/logwrites.bash"

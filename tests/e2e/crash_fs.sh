@@ -7,6 +7,7 @@
 # nothing to do.
 #
 # vm: --mem 2G
+# when: asked
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/logwrites.bash"

@@ -3,6 +3,7 @@
 #
 # A COW file on a full file system: writes that need space fail with ENOSPC,
 # all others and all reads go on, and freed space brings the rest back.
+# when: asked
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/faults.bash"

@@ -4,6 +4,7 @@
 # Hostile use: many processes that load, unload, open, read and write at once;
 # options at their limits; files that change behind the driver's back. What is
 # wrong in the kernel, the debug kernel says.
+# when: asked
 
 . "$(dirname "$0")/lib.sh"
 
@@ -65,7 +66,7 @@ check "no file is kept: the backing file" model lock back exclusive
 check "no file is kept: a COW file" model lock cow0 exclusive
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 for unit in 0 1; do
-	load "ubd0=$work/cow$unit"
+	load "ubd0=$work/cow$unit:$work/back"
 	model merge cow$unit want
 	check "what the race left of COW file $unit is attached, and right" model cmp /dev/ubda want --direct
 	unload
