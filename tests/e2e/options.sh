@@ -3,6 +3,7 @@
 #
 # Every option and every error of the reference, as module parameters: what is
 # attached, and what the kernel log says.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 

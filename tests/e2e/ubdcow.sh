@@ -5,6 +5,7 @@
 # The program ubdcow: its results are uml_moo's and the model's, what it makes
 # is good for the driver and for UML, damage is found, and a file in use is
 # refused.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 

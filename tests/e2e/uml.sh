@@ -5,6 +5,7 @@
 # COW files exchanged with User-mode Linux (linux.uml, which runs here as a
 # plain process) and uml_moo, in both directions and back again. UML reads in
 # blocks of 4 KiB: its larger reads are wrong, and one test here shows that.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 
