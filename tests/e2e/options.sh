@@ -173,7 +173,7 @@ failing "a backing file that is missing" "ubd0=$work/new2:$work/missing" -- ubda
 check "no COW file was made of it" test ! -s new2
 model make-cow cow back --name "$work/gone"
 failing "a COW file whose backing file is missing" "ubd0=$work/cow" -- ubda "$work/gone" open
-failing "a folder" "ubd0=$work" -- ubda "$work" open
+failing "a folder" "ubd0=$work" -- ubda "$work" size
 failing "a file without a size" "ubd0=/dev/zero" -- ubda /dev/zero size
 failing "a plain image with a backing file" "ubd0=$work/plain:$work/back" -- ubda "$work/plain" COW
 is "and it is as it was" "$(sum plain)" "$(cat plain.sum)"
