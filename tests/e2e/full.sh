@@ -49,8 +49,12 @@ full() {
 	for _ in 1 2 3 4 5; do
 		rm -f mnt/cow state
 		load "ubd0=$work/mnt/cow:$work/back"
-		faults fill /dev/ubda state --start 98304 --most 1 >/dev/null
+		dd if=/dev/zero of=mnt/place bs=64k count=2 conv=fsync status=none
 		cat /dev/zero >mnt/filler 2>/dev/null
+		rm mnt/place
+		sync
+		faults fill /dev/ubda state --start 98304 --most 1 >/dev/null
+		cat /dev/zero >>mnt/filler 2>/dev/null
 		flushed=$(dd if=/dev/zero of=/dev/ubda count=0 conv=fsync status=none 2>&1) || break
 		rm mnt/filler
 		unload
