@@ -139,8 +139,7 @@ impl Image {
     /// The unit of requests, in bytes: a sector of the written file if that is a COW file, else
     /// 512. Files below are only read, which any unit will do for.
     pub(crate) fn block_size(&self) -> u32 {
-        let map = self.layers.first().and_then(|layer| layer.map.as_ref());
-        map.map_or(512, |map| 1 << map.layout.sector_shift)
+        self.top_map().map_or(512, |map| 1 << map.layout.sector_shift)
     }
 
     /// Whether the disk can be written.
@@ -160,14 +159,12 @@ impl Image {
 
     /// Whether a bitmap has pages that are not on disk.
     pub(crate) fn is_dirty(&self) -> bool {
-        let map = self.layers.first().and_then(|layer| layer.map.as_ref());
-        map.is_some_and(|map| map.bitmap.is_dirty())
+        self.top_map().is_some_and(|map| map.bitmap.is_dirty())
     }
 
     /// How many pages of the written file's bitmap are not on disk.
     pub(crate) fn dirty_pages(&self) -> u64 {
-        let map = self.layers.first().and_then(|layer| layer.map.as_ref());
-        map.map_or(0, |map| map.bitmap.dirty_pages())
+        self.top_map().map_or(0, |map| map.bitmap.dirty_pages())
     }
 
     /// How many sectors of 512 bytes are in the file that is written; all, if it is no COW file.
@@ -199,6 +196,11 @@ impl Image {
             }
         }
         Ok(count << (map.layout.sector_shift - SECTOR_SHIFT))
+    }
+
+    /// What makes the file that is written a COW file, if it is one.
+    fn top_map(&self) -> Option<&Map> {
+        self.layers.first()?.map.as_ref()
     }
 
     /// Whether an error has made the image read-only for good.

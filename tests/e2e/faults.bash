@@ -10,15 +10,5 @@ python3 "$e2e/faults.py" serve /tmp/faults &
 
 # faults COMMAND...: faults.py; like model().
 faults() {
-	local reply=/tmp/faults.$BASHPID line code=1 IFS=$'\x1f'
-	mkfifo "$reply"
-	printf '%s\n' "$PWD$IFS$reply$IFS$*" >/tmp/faults
-	while IFS= read -r line; do
-		case $line in
-		$'\4'*) code=${line#?} ;;
-		*) printf '%s\n' "$line" ;;
-		esac
-	done <"$reply"
-	rm "$reply"
-	return "$code"
+	ask /tmp/faults "$@"
 }

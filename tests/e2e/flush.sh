@@ -8,27 +8,11 @@
 # what it held before or what was last written, never anything else.
 
 . "$(dirname "$0")/lib.sh"
+. "$e2e/logged.bash"
 
 rounds=6
 choices=3
 [ -z "$debug" ] || rounds=4 choices=1 more_points=
-
-# logged: /dev/mapper/logged is a device like the file start, and is recorded.
-logged() {
-	cp --sparse=always start device
-	device=$(losetup --show -f device)
-	rm -f log
-	truncate -s 512M log
-	log_loop=$(losetup --show -f log)
-	dmsetup create --noudevsync logged --table \
-		"0 $(blockdev --getsz "$device") log-writes $device $log_loop"
-	dmsetup mknodes logged
-}
-
-unlogged() {
-	dmsetup remove --noudevsync logged
-	losetup -d "$log_loop" "$device"
-}
 
 # The file is the device itself: no file system adds flushes of its own. The
 # COW file's bitmap has two pages.

@@ -93,13 +93,20 @@ scaled() {
 # model COMMAND...: model.py. In a guest one process forks for every request:
 # to start Python takes a second or more there.
 model() {
-	local reply=/tmp/model.$BASHPID line code=1 IFS=$'\x1f'
-	if [ ! -p /tmp/model ]; then
+	if [ -p /tmp/model ]; then
+		ask /tmp/model "$@"
+	else
 		python3 "$e2e/model.py" "$@"
-		return
 	fi
+}
+
+# ask PIPE COMMAND...: what the Python program that serves PIPE prints for the
+# command, and its exit code.
+ask() {
+	local pipe=$1 reply=$1.$BASHPID line code=1 IFS=$'\x1f'
+	shift
 	mkfifo "$reply"
-	printf '%s\n' "$PWD$IFS$reply$IFS$*" >/tmp/model
+	printf '%s\n' "$PWD$IFS$reply$IFS$*" >"$pipe"
 	while IFS= read -r line; do
 		case $line in
 		$'\4'*) code=${line#?} ;;

@@ -4,6 +4,9 @@
 # A device whose writes are recorded by dm-log-writes, and what crashes it. To
 # be sourced after lib.sh.
 
+# shellcheck disable=SC2154
+. "$e2e/logged.bash"
+
 # UBD_CRASH_POINTS says how many crashes are looked at in each part of a test
 # (0: all there are), UBD_SEED which ones, and what is asked of the disk before.
 # scripts/vm passes them on as RNULL_UBD_CRASH_POINTS and RNULL_UBD_SEED.
@@ -28,23 +31,6 @@ made() {
 	ext4) mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 start ;;
 	xfs) mkfs.xfs -q start ;;
 	esac
-}
-
-# logged: /dev/mapper/logged is a device like the file start, and is recorded.
-logged() {
-	cp --sparse=always start device
-	device=$(losetup --show -f device)
-	rm -f log
-	truncate -s 1G log
-	log_loop=$(losetup --show -f log)
-	dmsetup create --noudevsync logged --table \
-		"0 $(blockdev --getsz "$device") log-writes $device $log_loop"
-	dmsetup mknodes logged
-}
-
-unlogged() {
-	dmsetup remove --noudevsync logged
-	losetup -d "$log_loop" "$device"
 }
 
 # marked TEXT
