@@ -139,7 +139,8 @@ impl Image {
     /// The unit of requests, in bytes: a sector of the written file if that is a COW file, else
     /// 512. Files below are only read, which any unit will do for.
     pub(crate) fn block_size(&self) -> u32 {
-        self.top_map().map_or(512, |map| 1 << map.layout.sector_shift)
+        self.top_map()
+            .map_or(512, |map| 1 << map.layout.sector_shift)
     }
 
     /// Whether the disk can be written.
