@@ -19,6 +19,7 @@ mod ubd {
     pub(crate) mod kernel {
         pub(crate) mod attribute;
         pub(crate) mod blk_mq;
+        pub(crate) mod direct;
         pub(crate) mod file;
         pub(crate) mod gen_disk;
         pub(crate) mod helpers;
@@ -26,6 +27,7 @@ mod ubd {
         pub(crate) mod module;
         pub(crate) mod params;
         pub(crate) mod platform;
+        pub(crate) mod ratelimit;
         pub(crate) mod request;
         pub(crate) mod thread;
         pub(crate) mod workqueue;
@@ -51,6 +53,10 @@ module! {
         trust_header: bool {
             default: true,
             description: "Use the backing file that only a COW file's header names (default: y)",
+        },
+        direct_io: u16 {
+            default: 0,
+            description: "Units that bypass the page cache: bit n for unit n (default: 0)",
         },
     },
 }

@@ -7,11 +7,13 @@
 
 use crate::ubd::{
     disk::Ubd,
-    kernel::attribute::{Attribute, AttributeRef},
+    kernel::attribute::{Action, Attribute, AttributeRef},
+    kernel::gen_disk::Capacity,
     options::{Flags, Text},
     worker::Shared,
 };
 use kernel::{
+    block::SECTOR_SIZE,
     fmt::{self, Write},
     prelude::*,
     str::Formatter,
@@ -37,6 +39,8 @@ pub(crate) const ALL: &[(Option<&CStr>, &[AttributeRef<Ubd>])] = &[
             AttributeRef::new::<CowSectors>(),
             AttributeRef::new::<DirtyPages>(),
             AttributeRef::new::<State>(),
+            AttributeRef::new::<DirectIo>(),
+            AttributeRef::new_action::<Rescan>(),
         ],
     ),
 ];
@@ -119,6 +123,31 @@ impl Attribute<Ubd> for State {
             "ok"
         };
         line(out, fmt!("{state}"))
+    }
+}
+
+struct DirectIo;
+
+impl Attribute<Ubd> for DirectIo {
+    const NAME: &'static CStr = c"direct_io";
+
+    fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
+        line(out, fmt!("{}", u8::from(shared.image.has_direct_io())))
+    }
+}
+
+struct Rescan;
+
+impl Action<Ubd> for Rescan {
+    const NAME: &'static CStr = c"rescan";
+
+    fn store(shared: &Shared, capacity: Capacity<'_>, text: &[u8]) -> Result {
+        if text.trim_ascii() != b"1" {
+            return Err(EINVAL);
+        }
+        shared
+            .image
+            .take_up_size(|size| capacity.set(size.div_ceil(u64::from(SECTOR_SIZE))))
     }
 }
 

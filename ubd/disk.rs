@@ -48,6 +48,9 @@ impl Operations for Ubd {
         match rq.operation() {
             Operation::Read => {
                 let noio = NoIo::new();
+                let Some(rq) = io::start_direct(&shared.image, rq, Wait::Never) else {
+                    return;
+                };
                 let result = io::read(&shared.image, &rq, Wait::Never);
                 drop(noio);
                 match result {
@@ -72,6 +75,17 @@ impl Operations for Ubd {
 
     fn work(shared: &Shared, rq: Request<Self>) {
         shared.do_cold(rq);
+    }
+
+    fn done(shared: &Shared, rq: Request<Self>, result: Result<usize>) {
+        match io::end_direct(&shared.image, &rq, result) {
+            Some(result) => {
+                // Before the end, behind which the unit can go.
+                shared.note_dirty();
+                rq.end(result);
+            }
+            None => shared.add_cold(rq),
+        }
     }
 
     fn ioctl(shared: &Shared, command: u32, argument: UserPtr) -> Result {
@@ -158,6 +172,7 @@ fn limits(options: &Options<'_>, image: &Image) -> Result<Limits> {
         // What is less than a page, the page cache has to read first.
         physical_block_size: PAGE_SIZE as u32,
         max_request: MAX_REQUEST,
+        memory_alignment: image.memory_alignment(),
         discard_granularity,
         write_zeroes: trim,
         write_cache: !options.flags.sync && !image.is_read_only(),

@@ -9,7 +9,7 @@
 use crate::ubd::{
     cow::bitmap::PageBytes,
     image::{page_in_file, Image, Layer, Map},
-    options::Text,
+    options::Brief,
 };
 use kernel::{alloc::flags::__GFP_NOWARN, prelude::*};
 
@@ -99,7 +99,7 @@ impl Image {
             if self.fail() {
                 pr_err!(
                     "{}: sync failed with {e:?}, read-only from now on\n",
-                    Text(&layer.path)
+                    Brief(&layer.path)
                 );
             }
         })

@@ -8,7 +8,7 @@
 use crate::ubd::{
     cow::bitmap::{self, Bitmap, NotLoaded},
     cow::layout::Layout,
-    kernel::file::File,
+    kernel::file::{DirectAlignment, File, Through},
     plan,
 };
 use kernel::{
@@ -37,6 +37,10 @@ pub(crate) struct Layer {
     pub(crate) map: Option<Map>,
     /// Whether a read may be tried where it must not wait for a disk.
     reads_at_once: ReadsAtOnce,
+    /// How the file can be used past the page cache, if it can and has one.
+    alignment: Option<DirectAlignment>,
+    /// Whether it is.
+    direct: bool,
 }
 
 /// How a file answers a read that must not wait for a disk.
@@ -53,28 +57,65 @@ enum ReadsAtOnce {
 impl Layer {
     /// A layer of `file`; with a map if it is a COW file.
     pub(crate) fn new(file: File, path: KVec<u8>, map: Option<Map>) -> Self {
-        let reads_at_once = if file.is_in_memory() {
+        let in_memory = file.is_in_memory();
+        // A block device takes its inode's lock whatever is asked for.
+        let reads_at_once = if in_memory {
             ReadsAtOnce::Always
-        } else if file.can_read_nowait() {
+        } else if file.can_read_nowait() && !file.is_block_device() {
             ReadsAtOnce::IfCached
         } else {
             ReadsAtOnce::Never
+        };
+        let alignment = match in_memory {
+            true => None,
+            false => file.direct_alignment(),
         };
         Self {
             file,
             path,
             map,
             reads_at_once,
+            alignment,
+            direct: false,
         }
     }
 
-    /// Whether a read of this layer is to be made with the file's `nowait`.
+    /// What direct I/O to the file has to be aligned to. `None` if it has none, or, as a file in
+    /// memory, nothing that it could be used past.
+    pub(crate) fn alignment(&self) -> Option<DirectAlignment> {
+        self.alignment
+    }
+
+    /// As [`Self::alignment`], if the file is used past the page cache.
+    fn direct_alignment(&self) -> Option<DirectAlignment> {
+        self.alignment.filter(|_| self.direct)
+    }
+
+    /// Has the file used past the page cache, where offset and length are aligned.
+    pub(crate) fn set_direct(&mut self) {
+        if self.alignment.is_some() {
+            self.reads_at_once = ReadsAtOnce::Never;
+            self.direct = true;
+        }
+    }
+
+    /// Whether this layer is to be used past the page cache, at offsets and lengths of which `bits`
+    /// has all that are set in any of them.
+    #[inline]
+    pub(crate) fn is_direct(&self, bits: u64) -> bool {
+        self.direct && self.alignment.is_some_and(|alignment| alignment.fits(bits))
+    }
+
+    /// How this layer is to be read or written, with `bits` as for [`Self::is_direct`].
     ///
-    /// Returns `EAGAIN` when it must not be made at all.
-    pub(crate) fn nowait(&self, wait: Wait) -> Result<bool> {
+    /// Returns `EAGAIN` when it must not be done at all without waiting.
+    #[inline]
+    pub(crate) fn through(&self, wait: Wait, bits: u64) -> Result<Through> {
         match (wait, self.reads_at_once) {
-            (Wait::Allowed, _) | (_, ReadsAtOnce::Always) => Ok(false),
-            (Wait::Never, ReadsAtOnce::IfCached) => Ok(true),
+            (_, ReadsAtOnce::Always) => Ok(Through::Cache),
+            (Wait::Allowed, _) if self.is_direct(bits) => Ok(Through::Direct),
+            (Wait::Allowed, _) => Ok(Through::Cache),
+            (Wait::Never, ReadsAtOnce::IfCached) => Ok(Through::CacheOnly),
             (Wait::Never, ReadsAtOnce::Never) => Err(EAGAIN),
         }
     }
@@ -103,44 +144,88 @@ pub(crate) struct Piece<'a> {
 #[pin_data]
 pub(crate) struct Image {
     layers: KVec<Layer>,
-    size: u64,
+    /// In bytes. Changes only if the file is plain.
+    size: Atomic<u64>,
     read_only: bool,
+    direct: bool,
     /// Set when it can't be known any more what of the written data is on disk.
     failed: Atomic<bool>,
     #[pin]
     loading: Mutex<()>,
+    /// Held by the one who takes up the file's size.
+    #[pin]
+    resizing: Mutex<()>,
     /// Held by the one who flushes.
     #[pin]
     pub(super) flushing: Mutex<()>,
 }
 
 impl Image {
-    /// An image of `layers`, of which there must be one at least. `size` is the disk's, in bytes.
+    /// An image of `layers`, of which there must be one at least. `size` is the disk's, in bytes;
+    /// `direct` says that [`Layer::set_direct`] was called for all layers.
     pub(crate) fn new(
         layers: KVec<Layer>,
         size: u64,
         read_only: bool,
+        direct: bool,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             layers,
-            size,
+            size: Atomic::new(size),
             read_only,
+            direct,
             failed: Atomic::new(false),
             loading <- new_mutex!((), "ubd_loading"),
+            resizing <- new_mutex!((), "ubd_resizing"),
             flushing <- new_mutex!((), "ubd_flushing"),
         })
     }
 
     /// The disk's size in bytes, not rounded to sectors.
     pub(crate) fn size(&self) -> u64 {
-        self.size
+        self.size.load(Relaxed)
+    }
+
+    /// Takes up the size that a plain file has now, and hands it to `set`, in bytes.
+    ///
+    /// May sleep. Returns `EINVAL`, and changes nothing, for a COW file, whose size its header has,
+    /// for a file with no bytes, and for a size that direct I/O can't be used with.
+    pub(crate) fn take_up_size(&self, set: impl FnOnce(u64)) -> Result {
+        let _one_at_a_time = self.resizing.lock();
+        let layer = self.top()?;
+        let size = layer.file.size();
+        let rounded = size.next_multiple_of(u64::from(SECTOR_SIZE));
+        let fits = layer
+            .direct_alignment()
+            .is_none_or(|direct| direct.fits(rounded));
+        if layer.map.is_some() || size == 0 || !fits {
+            return Err(EINVAL);
+        }
+        self.size.store(size, Relaxed);
+        set(size);
+        Ok(())
+    }
+
+    /// Whether the files are used past the page cache.
+    pub(crate) fn has_direct_io(&self) -> bool {
+        self.direct
     }
 
     /// The unit of requests, in bytes: a sector of the written file if that is a COW file, else
-    /// 512. Files below are only read, which any unit will do for.
+    /// 512, or what direct I/O wants. Files below are only read, for which any unit will do
+    /// otherwise.
     pub(crate) fn block_size(&self) -> u32 {
-        self.top_map()
-            .map_or(512, |map| 1 << map.layout.sector_shift)
+        let sector = self
+            .top_map()
+            .map_or(512, |map| 1 << map.layout.sector_shift);
+        let direct = self.layers.iter().filter_map(Layer::direct_alignment);
+        direct.fold(sector, |size, direct| size.max(direct.offset))
+    }
+
+    /// What the memory of requests has to be aligned to, in bytes: a power of two.
+    pub(crate) fn memory_alignment(&self) -> u32 {
+        let direct = self.layers.iter().filter_map(Layer::direct_alignment);
+        direct.fold(1, |most, direct| most.max(direct.memory))
     }
 
     /// Whether the disk can be written.
@@ -174,7 +259,7 @@ impl Image {
     pub(crate) fn cow_sectors(&self) -> Result<u64> {
         let layer = self.top()?;
         let Some(map) = &layer.map else {
-            return Ok(self.size.div_ceil(u64::from(SECTOR_SIZE)));
+            return Ok(self.size().div_ceil(u64::from(SECTOR_SIZE)));
         };
         let mut bytes = KBox::<bitmap::PageBytes>::zeroed(GFP_KERNEL)?;
         let mut count = 0;
@@ -277,6 +362,34 @@ impl Image {
             self.load(layer, map, page)?;
         }
         Ok(())
+    }
+
+    /// Reads what is needed of the bitmap to set the bits of the `len` bytes at `pos`.
+    ///
+    /// May sleep.
+    pub(crate) fn load_bits(&self, pos: u64, len: u64) -> Result {
+        let layer = self.top()?;
+        let Some(map) = &layer.map else {
+            return Ok(());
+        };
+        let shift = map.layout.sector_shift;
+        let last = Bitmap::page_of((pos + len - 1) >> shift);
+        for page in Bitmap::page_of(pos >> shift)..=last {
+            if !map.bitmap.has_page(page) {
+                self.load(layer, map, NotLoaded(page))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Self::set_written`], after [`Self::load_bits`]. May be called in any context.
+    pub(crate) fn set_loaded(&self, pos: u64, len: u64) -> Result {
+        let Some(map) = self.top_map() else {
+            return Ok(());
+        };
+        let shift = map.layout.sector_shift;
+        let (start, end) = (pos >> shift, (pos + len).div_ceil(1 << shift));
+        map.bitmap.set(start, end).map_err(|_| EIO)
     }
 
     fn load(&self, layer: &Layer, map: &Map, NotLoaded(page): NotLoaded) -> Result {

@@ -5,8 +5,10 @@
 use crate::ubd::{
     image::{Image, Layer, Wait},
     kernel::blk_mq::{Operation, Operations, Request},
-    kernel::file::File,
+    kernel::file::{File, Through},
     kernel::iov_iter::IovIter,
+    kernel::ratelimit,
+    options::Brief,
 };
 use kernel::prelude::*;
 
@@ -16,14 +18,16 @@ use kernel::prelude::*;
 /// May sleep. To be called in a kernel thread, where allocations start no I/O. Returns what the
 /// files do, `EROFS` for a write to a read-only image, `EIO` for one to an image that has failed.
 pub(crate) fn do_io<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
-    rq.on_its_account(|| match rq.operation() {
-        Operation::Read => read(image, rq, Wait::Allowed),
+    let _account = rq.account();
+    let result = match rq.operation() {
+        Operation::Read => return read(image, rq, Wait::Allowed),
         Operation::Write => write(image, rq),
         Operation::Discard => zero(image, rq, true),
         Operation::WriteZeroes => zero(image, rq, rq.may_unmap()),
         Operation::Flush => Ok(()),
         Operation::Other => Err(EOPNOTSUPP),
-    })
+    };
+    complain(image, rq, result)
 }
 
 /// Fills the pages of a read. What the files lack reads as zeros.
@@ -32,26 +36,57 @@ pub(crate) fn do_io<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
 /// with [`Wait::Allowed`] it may sleep for long.
 pub(crate) fn read<T: Operations>(image: &Image, rq: &Request<T>, wait: Wait) -> Result {
     let mut pos = rq.offset();
-    rq.try_for_each_bio(|iter| {
+    let result = rq.try_for_each_bio(|iter| {
         while iter.len() > 0 {
             let piece = image.locate(pos, iter.len() as u64, wait)?;
-            let nowait = piece.layer.nowait(wait)?;
+            let through = piece.layer.through(wait, piece.offset | piece.len)?;
             iter.window(piece.len as usize, |iter| {
-                fill(&piece.layer.file, iter, piece.offset, nowait)
+                fill(&piece.layer.file, iter, piece.offset, through)
             })?;
             pos += piece.len;
         }
         Ok(())
-    })
+    });
+    match result {
+        Err(e) if e == EAGAIN && wait == Wait::Never => result,
+        _ => complain(image, rq, result),
+    }
+}
+
+/// Says, now and then, which file a request has failed for and why: the block layer knows neither,
+/// and has one status for most errors. Gives the result back.
+///
+/// May be called in any context.
+fn complain<T: Operations>(image: &Image, rq: &Request<T>, result: Result) -> Result {
+    let Err(e) = result else { return result };
+    // When the image failed that was said; and what is not supported is not tried again.
+    if !image.has_failed() && e != EOPNOTSUPP && ratelimit::allows() {
+        if let Ok(layer) = image.top() {
+            pr_err!(
+                "{}: {:?} of {} bytes at byte {} of its disk failed: {e:?}\n",
+                Brief(&layer.path),
+                rq.operation(),
+                rq.len(),
+                rq.offset()
+            );
+        }
+    }
+    result
 }
 
 /// Fills all of `iter` from `file` at `offset`, with zeros behind the file's end.
-fn fill(file: &File, iter: &mut IovIter<'_>, mut offset: u64, nowait: bool) -> Result {
+fn fill(file: &File, iter: &mut IovIter<'_>, mut offset: u64, mut through: Through) -> Result {
     while iter.len() > 0 {
-        match file.read_iter(iter, offset, nowait) {
+        match file.read_iter(iter, offset, through) {
             Ok(0) => iter.zero(),
-            Ok(n) => offset += n as u64,
-            Err(e) if e == EOPNOTSUPP && nowait => return Err(EAGAIN),
+            Ok(n) => {
+                offset += n as u64;
+                // What is left after a part need not be aligned.
+                if through == Through::Direct {
+                    through = Through::Cache;
+                }
+            }
+            Err(e) if e == EOPNOTSUPP && through == Through::CacheOnly => return Err(EAGAIN),
             Err(e) => return Err(e),
         }
     }
@@ -66,7 +101,8 @@ fn write<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
     let mut offset = offset_in_top(layer, rq.offset());
     rq.try_for_each_bio(|iter| {
         while iter.len() > 0 {
-            match layer.file.write_iter(iter, offset)? {
+            let through = layer.through(Wait::Allowed, offset | iter.len() as u64)?;
+            match layer.file.write_iter(iter, offset, through)? {
                 0 => return Err(EIO),
                 n => offset += n as u64,
             }
@@ -74,6 +110,62 @@ fn write<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
         Ok(())
     })?;
     image.set_written(rq.offset(), rq.len())
+}
+
+/// Starts a read or a write past the page cache, if the image's files are used so and all of the
+/// request is in one of them; [`end_direct`] ends it. Otherwise the request is given back.
+///
+/// With [`Wait::Never`] what would have to wait for a disk to be started is given back too, or ends
+/// with `EAGAIN`; else this may sleep. A write is for a kernel thread.
+pub(crate) fn start_direct<T: Operations>(
+    image: &Image,
+    rq: Request<T>,
+    wait: Wait,
+) -> Option<Request<T>> {
+    if !image.has_direct_io() || !rq.has_one_bio() {
+        return Some(rq);
+    }
+    let (offset, len) = (rq.offset(), rq.len());
+    let found = match rq.operation() {
+        Operation::Read => image
+            .locate(offset, len, wait)
+            .map(|piece| (piece.layer, piece.offset, piece.len)),
+        Operation::Write => image
+            .check_writable()
+            .and_then(|()| image.load_bits(offset, len))
+            .and_then(|()| image.top())
+            .map(|layer| (layer, offset_in_top(layer, offset), len)),
+        _ => return Some(rq),
+    };
+    match found {
+        Ok((layer, at, part)) if part == len && layer.is_direct(at | len) => {
+            rq.start_direct(&layer.file, at, wait == Wait::Never);
+            None
+        }
+        // Whoever takes it up finds the error again.
+        _ => Some(rq),
+    }
+}
+
+/// Whether a request that [`start_direct`] has started is done with `result`. `None` if it, or a
+/// part of it, has to be carried out by [`do_io`].
+///
+/// May be called in any context.
+pub(crate) fn end_direct<T: Operations>(
+    image: &Image,
+    rq: &Request<T>,
+    result: Result<usize>,
+) -> Option<Result> {
+    match result {
+        Ok(n) if n as u64 == rq.len() => Some(match rq.operation() {
+            Operation::Write => image.set_loaded(rq.offset(), rq.len()),
+            _ => Ok(()),
+        }),
+        // The file ends here, or its file system is full.
+        Ok(_) => None,
+        Err(e) if e == EAGAIN || e == EOPNOTSUPP => None,
+        Err(e) => Some(complain(image, rq, Err(e))),
+    }
 }
 
 /// Makes a range read as zeros, freeing its space in the file if `unmap`.

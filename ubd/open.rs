@@ -10,9 +10,10 @@ use crate::ubd::{
     cow::layout::Layout,
     image::{Image, Layer, Map},
     kernel::file::{Access, File},
-    options::{letter, Flags, Options, Text},
+    options::{letter, Brief, Flags, Options},
 };
 use kernel::{
+    block::SECTOR_SIZE,
     fmt,
     page::PAGE_SIZE,
     prelude::*,
@@ -32,39 +33,34 @@ const DEPTH_MAX: usize = 8;
 /// The longest path, with its terminating zero, in bytes.
 const PATH_MAX: usize = 4096;
 
+/// How much of a header a disk writes wholly or not at all, in bytes.
+const HEADER_SECTOR: usize = 512;
+
+/// What a header names between two paths that are both too long for its first sector: no file, so
+/// that after a crash the backing file has to be given.
+const SWITCHING: &[u8] = b"/";
+
 /// What tells one file from another: its device and its inode number.
 type Id = (u32, u64);
 
-/// The device and the option text, for messages: `ubda: ubd0=file`.
+/// The device and the option text, for messages: `ubda: ubd0=file`. Of long fields their start and
+/// their end, as in [`Brief`].
 pub(crate) struct Label<'a>(pub(crate) &'a Options<'a>);
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(options) = self;
-        f.write_fmt(fmt!("ubd{}: ubd{options}", letter(options.unit)))
-    }
-}
-
-/// A path for a message: of a very long one, which a header can have, its start and its end, so
-/// that the kernel log, whose lines are short, has what is said of it.
-struct Brief<'a>(&'a [u8]);
-
-impl Brief<'_> {
-    const START: usize = 60;
-    const END: usize = 120;
-}
-
-impl fmt::Display for Brief<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(path) = self;
-        match path.len().saturating_sub(Self::START + Self::END) {
-            0 => f.write_fmt(fmt!("{}", Text(path))),
-            more => f.write_fmt(fmt!(
-                "{}[{more} bytes more]{}",
-                Text(path.get(..Self::START).unwrap_or_default()),
-                Text(path.get(Self::START + more..).unwrap_or_default())
-            )),
+        let Options { unit, flags, .. } = options;
+        let letter = letter(*unit);
+        let file = Brief(options.file);
+        f.write_fmt(fmt!("ubd{letter}: ubd{unit}{flags}={file}"))?;
+        if options.backing.is_some() || options.serial.is_some() {
+            f.write_fmt(fmt!(",{}", Brief(options.backing.unwrap_or_default())))?;
         }
+        if let Some(serial) = options.serial {
+            f.write_fmt(fmt!(",{}", Brief(serial)))?;
+        }
+        Ok(())
     }
 }
 
@@ -82,6 +78,7 @@ pub(crate) fn open(options: &Options<'_>) -> Result<Arc<Image>> {
         label: Label(options),
         flags: options.flags,
         trust_header: crate::module_parameters::trust_header.value(),
+        direct: crate::module_parameters::direct_io.value() & 1 << options.unit != 0,
         upper: KVec::new(),
         read_only: options.flags.read_only,
     }
@@ -92,6 +89,8 @@ struct Opening<'a> {
     label: Label<'a>,
     flags: Flags,
     trust_header: bool,
+    /// Whether the files are to be used past the page cache.
+    direct: bool,
     /// The COW files that are open, none of which can be its own backing file.
     upper: KVec<Id>,
     read_only: bool,
@@ -144,16 +143,9 @@ impl Opening<'_> {
         if self.flags.data {
             return self.plain(file, path);
         }
-        if let Some(backing) = options.backing {
-            if file.is_regular() && file.size() == 0 && !self.read_only {
-                return self.create(Some(file), path, backing);
-            }
-        }
         match (self.read_header(&file, path)?, options.backing) {
             (None, None) => self.plain(file, path),
-            (None, Some(_)) => {
-                Err(self.failed(path, "has no COW header, but has a backing file", EINVAL))
-            }
+            (None, Some(backing)) => self.create(Some(file), path, backing),
             (Some(cow), given) => self.cow(file, path, cow, given),
         }
     }
@@ -225,6 +217,14 @@ impl Opening<'_> {
 
     /// Opens a backing file, and locks it.
     fn open_shared(&self, path: &[u8]) -> Result<File> {
+        if path == SWITCHING {
+            pr_err!(
+                "{}: its COW header names no backing file, because a switch to another one was \
+                 not finished: name one in the option\n",
+                self.label
+            );
+            return Err(EINVAL);
+        }
         let file = c_string(path)
             .and_then(|path| File::open(&path, Access::Read))
             .map_err(|e| self.cannot_open("backing file ", path, e))?;
@@ -237,10 +237,17 @@ impl Opening<'_> {
         Ok(file)
     }
 
-    /// Makes a COW file over `backing` at `path`; of `empty`, if that is there.
-    fn create(mut self, empty: Option<File>, path: &[u8], backing: &[u8]) -> Result<Arc<Image>> {
-        if let Some(empty) = &empty {
-            self.upper.push(empty.stat()?.id, GFP_KERNEL)?;
+    /// Makes a COW file over `backing` at `path`; of `file`, which has no COW header, if that is
+    /// there and there is nothing in it.
+    fn create(mut self, file: Option<File>, path: &[u8], backing: &[u8]) -> Result<Arc<Image>> {
+        let at_path = file;
+        if let Some(file) = &at_path {
+            // Whether it can be made one depends on the backing file, and for most it is plain
+            // without.
+            if !file.is_regular() || self.read_only {
+                return Err(self.no_cow_file(path));
+            }
+            self.upper.push(file.stat()?.id, GFP_KERNEL)?;
         }
         // What can be wrong with the backing file is found before there is a COW file.
         let file = self.open_shared(backing)?;
@@ -262,6 +269,16 @@ impl Opening<'_> {
         let over_cow = cow.is_some();
         let layout = Layout::new_v3(size, NEW_SECTOR_SIZE, NEW_ALIGNMENT)
             .map_err(|e| self.unusable(backing, &e))?;
+        if let Some(file) = at_path.as_ref().filter(|file| file.size() != 0) {
+            if !self.is_unfinished(file, path, &layout)? {
+                return Err(self.no_cow_file(path));
+            }
+            pr_info!(
+                "{}: {}: was left unfinished when it was made as a COW file, is made again\n",
+                self.label,
+                Brief(path)
+            );
+        }
         let mut buf = KVVec::from_elem(0u8, PATH_MAX, GFP_KERNEL)?;
         let header = Header {
             version: Version::V3,
@@ -278,7 +295,7 @@ impl Opening<'_> {
             cow,
         })?;
 
-        let file = match empty {
+        let file = match at_path {
             Some(file) => file,
             None => {
                 let file = c_string(path)
@@ -311,21 +328,56 @@ impl Opening<'_> {
         self.image(top, lower, size)
     }
 
-    /// Makes the empty `file` a COW file.
+    /// Whether `file` is what a crash leaves of a file that [`Self::fill`] was at work on, with
+    /// nothing in it that anybody can miss.
+    fn is_unfinished(&self, file: &File, path: &[u8], layout: &Layout) -> Result<bool> {
+        let mut first = [0; HEADER_SECTOR];
+        file.read_at(&mut first, 0)
+            .map_err(|e| self.failed(path, "cannot be read", e))?;
+        Ok(file.size() == layout.file_len()
+            && first == [0; HEADER_SECTOR]
+            && file.next_data(layout.bitmap_offset).is_none())
+    }
+
+    /// Makes `file`, which has no data from the bitmap on, a COW file.
     fn fill(&self, file: &File, path: &[u8], header: &Header<'_>, layout: &Layout) -> Result {
         // The header comes last: only with all else in place is this a COW file.
         file.truncate(layout.file_len())?;
         file.sync()?;
-        self.write_header(file, path, header)
+        let bytes = self.header_bytes(path, header)?;
+        write_header(file, &bytes)
     }
 
-    fn write_header(&self, file: &File, path: &[u8], header: &Header<'_>) -> Result {
+    /// Puts `new` in the place of the header `old` of `file`.
+    ///
+    /// What a disk writes wholly or not at all is a sector. So a path that goes on behind the first
+    /// one must be there before the first sector says how it begins, and may be overwritten only
+    /// when that does not.
+    fn rewrite(&self, file: &File, path: &[u8], old: &Header<'_>, new: &Header<'_>) -> Result {
+        let bytes = self.header_bytes(path, new)?;
+        if old.path_end() > HEADER_SECTOR {
+            let between = Header {
+                backing_file: if new.path_end() > HEADER_SECTOR {
+                    SWITCHING
+                } else {
+                    new.backing_file
+                },
+                ..*old
+            };
+            let bytes = self.header_bytes(path, &between)?;
+            file.write_at(bytes.get(..HEADER_SECTOR).ok_or(EINVAL)?, 0)?;
+            file.sync()?;
+        }
+        write_header(file, &bytes)
+    }
+
+    fn header_bytes(&self, path: &[u8], header: &Header<'_>) -> Result<KVVec<u8>> {
         let mut bytes = KVVec::from_elem(0u8, header::LEN_MAX, GFP_KERNEL)?;
         let len = header
             .write(&mut bytes)
             .map_err(|e| self.unusable(path, &e))?;
-        file.write_at(bytes.get(..len).ok_or(EINVAL)?, 0)?;
-        file.sync()
+        bytes.truncate(len);
+        Ok(bytes)
     }
 
     /// Reads the header of the file at `path`. `None` if it is no COW file.
@@ -433,18 +485,22 @@ impl Opening<'_> {
             return Ok(());
         }
         let mut buf = KVVec::from_elem(0u8, PATH_MAX, GFP_KERNEL)?;
-        let header = Header {
+        let old = Header {
             version: cow.version,
             mtime: cow.mtime,
             size: cow.size(),
             sector_size: cow.sector_size,
             alignment: cow.alignment,
-            backing_file: self.absolute(&backing.file, &backing.path, &mut buf)?,
+            backing_file: &cow.backing_path,
         };
-        if *header.backing_file == *named {
+        let new = Header {
+            backing_file: self.absolute(&backing.file, &backing.path, &mut buf)?,
+            ..old
+        };
+        if *new.backing_file == *named {
             return Ok(());
         }
-        self.write_header(file, path, &header)
+        self.rewrite(file, path, &old, &new)
             .map_err(|e| self.failed(path, "cannot be switched to another backing file", e))?;
         pr_info!(
             "{}: {}: switched from backing file {} to {}\n",
@@ -609,7 +665,46 @@ impl Opening<'_> {
         for layer in lower {
             layers.push(layer, GFP_KERNEL)?;
         }
-        Arc::pin_init(Image::new(layers, size, self.read_only), GFP_KERNEL)
+        let direct = self.direct && self.set_direct(&mut layers, size);
+        Arc::pin_init(Image::new(layers, size, self.read_only, direct), GFP_KERNEL)
+    }
+
+    /// Has all files of a disk of `size` bytes used past the page cache. If one of them can't, says
+    /// why, leaves all as they are and returns false.
+    fn set_direct(&self, layers: &mut [Layer], size: u64) -> bool {
+        let size = size.next_multiple_of(u64::from(SECTOR_SIZE));
+        for layer in &*layers {
+            let reason = match layer.alignment() {
+                None if layer.file.is_in_memory() => continue,
+                None => NoDirect::None,
+                Some(found) if found.offset.max(found.memory) > PAGE_SIZE as u32 => {
+                    NoDirect::Page(found.offset.max(found.memory))
+                }
+                Some(found) if !found.fits(size) => NoDirect::Size(size, found.offset),
+                Some(found) => {
+                    let data = layer.map.as_ref().map_or(0, |map| map.layout.data_offset);
+                    if found.fits(data) {
+                        continue;
+                    }
+                    NoDirect::Data(data, found.offset)
+                }
+            };
+            pr_warn!(
+                "{}: {}: no direct I/O, {reason}; the page cache is used\n",
+                self.label,
+                Brief(&layer.path)
+            );
+            return false;
+        }
+        for layer in layers {
+            layer.set_direct();
+        }
+        true
+    }
+
+    /// Says that a file is no COW file, but should be one.
+    fn no_cow_file(&self, path: &[u8]) -> Error {
+        self.failed(path, "has no COW header, but has a backing file", EINVAL)
     }
 
     /// Says what failed, and returns the error.
@@ -636,6 +731,35 @@ impl Opening<'_> {
     }
 }
 
+/// Why a file can't be used past the page cache. All in bytes.
+enum NoDirect {
+    /// Its file system can't.
+    None,
+    /// It wants this alignment.
+    Page(u32),
+    /// The disk has this size, the file is read in units of that.
+    Size(u64, u32),
+    /// The COW file's data starts here, and is read in units of that.
+    Data(u64, u32),
+}
+
+impl fmt::Display for NoDirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_fmt(fmt!("its file system has none")),
+            Self::Page(alignment) => f.write_fmt(fmt!(
+                "it wants an alignment of {alignment} bytes, the limit is {PAGE_SIZE}"
+            )),
+            Self::Size(size, unit) => f.write_fmt(fmt!(
+                "it wants units of {unit} bytes, and the disk has {size}"
+            )),
+            Self::Data(data, unit) => f.write_fmt(fmt!(
+                "it wants units of {unit} bytes, and its data starts at byte {data}"
+            )),
+        }
+    }
+}
+
 /// For a message on a file's size: that of its disk, if it is a COW file.
 struct DiskSize(Option<u64>);
 
@@ -646,6 +770,19 @@ impl fmt::Display for DiskSize {
             Self(None) => Ok(()),
         }
     }
+}
+
+/// Writes a header and makes it durable, its first sector last.
+fn write_header(file: &File, bytes: &[u8]) -> Result {
+    let (first, rest) = bytes
+        .split_at_checked(HEADER_SECTOR)
+        .unwrap_or((bytes, &[]));
+    file.write_at(rest, HEADER_SECTOR as u64)?;
+    if rest.iter().any(|byte| *byte != 0) {
+        file.sync()?;
+    }
+    file.write_at(first, 0)?;
+    file.sync()
 }
 
 fn cow_of(header: &Header<'_>, layout: Layout) -> Result<Cow> {

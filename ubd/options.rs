@@ -97,6 +97,30 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// A path or another field for a message, as [`Text`]: of a very long one its start and its end, so
+/// that the kernel log, whose lines are short, has what is said of it.
+pub(crate) struct Brief<'a>(pub(crate) &'a [u8]);
+
+impl Brief<'_> {
+    const START: usize = 60;
+    const END: usize = 120;
+}
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(text) = self;
+        match text.len().saturating_sub(Self::START + Self::END) {
+            0 => write!(f, "{}", Text(text)),
+            more => write!(
+                f,
+                "{}[{more} bytes more]{}",
+                Text(text.get(..Self::START).unwrap_or_default()),
+                Text(text.get(Self::START + more..).unwrap_or_default())
+            ),
+        }
+    }
+}
+
 /// What one option says of one unit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Options<'a> {
@@ -191,7 +215,7 @@ impl fmt::Display for Error {
 // The kernel's printing macros take a trait of the kernel crate's own.
 #[cfg(CONFIG_RUST)]
 mod kernel_display {
-    use super::{Error, Flags, Options, Text};
+    use super::{Brief, Error, Flags, Text};
     use core::fmt;
 
     impl kernel::fmt::Display for Error {
@@ -206,7 +230,7 @@ mod kernel_display {
         }
     }
 
-    impl kernel::fmt::Display for Options<'_> {
+    impl kernel::fmt::Display for Brief<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             fmt::Display::fmt(self, f)
         }

@@ -4,7 +4,7 @@
 
 use crate::ubd::{
     kernel::{module, params},
-    options::{self, Text},
+    options::{self, Brief},
     units::Units,
 };
 use kernel::prelude::*;
@@ -23,7 +23,7 @@ pub(crate) fn apply(units: &Units) -> Result {
         match options::parse(text) {
             // What failed has been said; the other units are none the worse for it.
             Ok(setting) => drop(units.set(&setting)),
-            Err(e) => pr_err!("ubd{}: {e}\n", Text(text)),
+            Err(e) => pr_err!("ubd{}: {e}\n", Brief(text)),
         }
     }
     Ok(())

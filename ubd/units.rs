@@ -7,7 +7,7 @@ use crate::ubd::{
     kernel::gen_disk::Major,
     kernel::platform::Driver,
     open::{self, Label},
-    options::{letter, Options, Setting, Text, UNITS},
+    options::{letter, Brief, Options, Setting, UNITS},
 };
 use kernel::{fmt, new_mutex, prelude::*, sync::Mutex};
 
@@ -124,7 +124,7 @@ impl fmt::Display for Files<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, layer) in self.image.layers().iter().enumerate() {
             let over = if i == 0 { "" } else { " over " };
-            f.write_fmt(fmt!("{over}{}", Text(&layer.path)))?;
+            f.write_fmt(fmt!("{over}{}", Brief(&layer.path)))?;
         }
         let mut flags = self.options.flags;
         flags.read_only = self.image.is_read_only();

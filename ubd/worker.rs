@@ -4,13 +4,13 @@
 //!
 //! Every hardware queue has a list and a [`Worker`] for what changes the disk. The unit has a
 //! [`Flusher`] for flushes and for writes that must be durable before they end; those that come in
-//! while one flush runs share the next. Reads that have
-//! to wait for a disk run on a workqueue, each for itself: none holds up what is behind it.
+//! while one flush runs share the next. Reads that have to wait for a disk run on a workqueue, each
+//! for itself: none holds up what is behind it. Of direct I/O a thread does no more than the start.
 
 use crate::ubd::{
     attributes::Identity,
     disk::Ubd,
-    image::Image,
+    image::{Image, Wait},
     io,
     kernel::blk_mq::{Completions, Request, RequestList},
     kernel::thread::{self, Body, NoIo},
@@ -137,16 +137,26 @@ impl Shared {
         self.flushes.wake_up();
     }
 
-    /// Hands a read that has to wait for a disk to a thread of its own.
+    /// Hands a request that has to wait for a disk to a thread of its own. May be called in any
+    /// context.
     pub(crate) fn add_cold(&self, rq: Request<Ubd>) {
         rq.queue_work(&self.cold);
     }
 
-    /// Carries out a read that has to wait for a disk. May sleep.
+    /// Carries out a request that has to wait for a disk. May sleep.
     pub(crate) fn do_cold(&self, rq: Request<Ubd>) {
         let _noio = NoIo::new();
         let result = io::do_io(&self.image, &rq);
+        self.note_dirty();
         rq.end(result);
+    }
+
+    /// Has dirty pages of the bitmap, if there are any, written in a while. May be called in any
+    /// context.
+    pub(crate) fn note_dirty(&self) {
+        if !self.timed.load(Relaxed) && self.image.is_dirty() && !self.timed.xchg(true, Full) {
+            self.flushes.wake_up();
+        }
     }
 }
 
@@ -184,16 +194,15 @@ impl Body for Worker {
         while !queue.wait(thread::FOREVER, || false) {
             let mut completions = Completions::new();
             for rq in queue.list.take() {
+                let account = rq.account();
+                let rq = io::start_direct(&shared.image, rq, Wait::Allowed);
+                drop(account);
+                let Some(rq) = rq else { continue };
                 let result = io::do_io(&shared.image, &rq);
                 completions.end(rq, result);
             }
             drop(completions);
-            if !shared.timed.load(Relaxed)
-                && shared.image.is_dirty()
-                && !shared.timed.xchg(true, Full)
-            {
-                shared.flushes.wake_up();
-            }
+            shared.note_dirty();
         }
     }
 }

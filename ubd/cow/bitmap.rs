@@ -136,6 +136,11 @@ impl Bitmap {
         Ok(())
     }
 
+    /// Whether page number `page` is there.
+    pub(crate) fn has_page(&self, page: u64) -> bool {
+        self.page(page).is_some()
+    }
+
     /// How many bits of page number `page` are set; `None` if it is not there.
     pub(crate) fn count(&self, page: u64) -> Option<u64> {
         let words = self.page(page)?.words.iter();
@@ -172,6 +177,13 @@ impl Bitmap {
     fn set_in_page(&self, number: u64, start: u64, count: u64) -> Result<(), NotLoaded> {
         let (leaf, page) = self.find(number).ok_or(NotLoaded(number))?;
         let end = start + count;
+        if start / 64 == (end - 1) / 64 {
+            // Most requests: there is no need to look at a list of one.
+            if let Some(word) = page.words.get((start / 64) as usize) {
+                self.set_in_word(leaf, page, number, word, low_bits(count) << (start % 64));
+            }
+            return Ok(());
+        }
         let masks = || {
             (start / 64..end.div_ceil(64)).filter_map(|index| {
                 let word = page.words.get(index as usize)?;
@@ -192,6 +204,18 @@ impl Bitmap {
         self.mark(leaf, number);
         page.marking.fetch_sub(1, Full);
         Ok(())
+    }
+
+    /// [`Self::set_in_page`] of the bits of `mask` in one word.
+    #[inline]
+    fn set_in_word(&self, leaf: &Leaf, page: &Page, number: u64, word: &Atomic<u64>, mask: u64) {
+        if word.load(Acquire) & mask == mask && page.marking.load(Acquire) == 0 {
+            return;
+        }
+        page.marking.fetch_add(1, Full);
+        set_bits(word, mask);
+        self.mark(leaf, number);
+        page.marking.fetch_sub(1, Full);
     }
 
     /// Marks page number `page` as dirty.

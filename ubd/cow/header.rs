@@ -366,6 +366,11 @@ impl Header<'_> {
         self.version.fields().len
     }
 
+    /// The offset in the file behind the zero byte that ends the path.
+    pub(crate) fn path_end(&self) -> usize {
+        self.version.fields().path + self.backing_file.len() + 1
+    }
+
     /// Writes the whole header to the start of `buf`, in the layout of its version and with zeros
     /// after the path, and returns its length in bytes. Nothing is written when it fails.
     ///

@@ -5,6 +5,7 @@
 //! C header: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
 use super::blk_mq::Operations;
+use super::gen_disk::Capacity;
 use super::helpers;
 use core::marker::PhantomData;
 use kernel::{bindings, ffi::c_char, page::PAGE_SIZE, prelude::*, str::Formatter};
@@ -20,7 +21,18 @@ pub(crate) trait Attribute<T: Operations>: 'static {
     fn show(data: &T::Data, out: &mut Formatter<'_>) -> Result;
 }
 
-/// An [`Attribute`] by its C structure.
+/// A file in a disk's folder in sysfs that can be written, by root.
+pub(crate) trait Action<T: Operations>: 'static {
+    /// The file's name.
+    const NAME: &'static CStr;
+
+    /// Does what `text`, all that was written to the file at once, says.
+    ///
+    /// May sleep.
+    fn store(data: &T::Data, capacity: Capacity<'_>, text: &[u8]) -> Result;
+}
+
+/// An [`Attribute`] or an [`Action`] by its C structure.
 #[derive(Clone, Copy)]
 pub(crate) struct AttributeRef<T: Operations> {
     attribute: &'static bindings::device_attribute,
@@ -31,7 +43,15 @@ impl<T: Operations> AttributeRef<T> {
     /// The attribute `A`.
     pub(crate) const fn new<A: Attribute<T>>() -> Self {
         Self {
-            attribute: &Vtable::<T, A>::ATTRIBUTE,
+            attribute: &Vtable::<T, A>::READABLE,
+            operations: PhantomData,
+        }
+    }
+
+    /// The action `A`.
+    pub(crate) const fn new_action<A: Action<T>>() -> Self {
+        Self {
+            attribute: &Vtable::<T, A>::WRITABLE,
             operations: PhantomData,
         }
     }
@@ -40,7 +60,7 @@ impl<T: Operations> AttributeRef<T> {
 struct Vtable<T, A>(PhantomData<(T, A)>);
 
 impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
-    const ATTRIBUTE: bindings::device_attribute = {
+    const READABLE: bindings::device_attribute = {
         let mut attr: bindings::attribute = pin_init::zeroed();
         attr.name = kernel::str::as_char_ptr_in_const_context(A::NAME);
         attr.mode = 0o444;
@@ -69,6 +89,43 @@ impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
         let mut out = Formatter::new(page);
         match A::show(data, &mut out) {
             Ok(()) => out.bytes_written().min(PAGE_SIZE) as isize,
+            Err(e) => e.to_errno() as isize,
+        }
+    }
+}
+
+impl<T: Operations, A: Action<T>> Vtable<T, A> {
+    const WRITABLE: bindings::device_attribute = {
+        let mut attr: bindings::attribute = pin_init::zeroed();
+        attr.name = kernel::str::as_char_ptr_in_const_context(A::NAME);
+        attr.mode = 0o200;
+        bindings::device_attribute {
+            attr,
+            __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 { show: None },
+            __bindgen_anon_2: bindings::device_attribute__bindgen_ty_2 {
+                store: Some(Self::store),
+            },
+        }
+    };
+
+    /// # Safety
+    ///
+    /// To be called by sysfs only, for a disk made by [`super::gen_disk::GenDisk`].
+    unsafe extern "C" fn store(
+        dev: *mut bindings::device,
+        _attr: *mut bindings::device_attribute,
+        buf: *const c_char,
+        len: usize,
+    ) -> isize {
+        // SAFETY: The device is that of a disk, whose private data is the `T::Data` that it was
+        // made with, and keeps until its attributes are gone.
+        let data = unsafe { &*helpers::ubd_disk_data(dev).cast::<T::Data>() };
+        // SAFETY: sysfs gives what was written, which is at most a page.
+        let text = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), len) };
+        // SAFETY: As above, and the disk stays until its attributes are gone.
+        let capacity = unsafe { Capacity::of(dev) };
+        match A::store(data, capacity, text) {
+            Ok(()) => len as isize,
             Err(e) => e.to_errno() as isize,
         }
     }

@@ -31,6 +31,10 @@ pub(crate) trait Operations: Sized + 'static {
     /// Takes a request that was put on a workqueue by [`Request::queue_work`]. May sleep.
     fn work(data: &Self::Data, rq: Request<Self>);
 
+    /// Takes back a request whose I/O was started with [`Request::start_direct`], with the number
+    /// of bytes that were done. Called in any context: must not sleep.
+    fn done(data: &Self::Data, rq: Request<Self>, result: Result<usize>);
+
     /// Carries out an ioctl that the block layer does not know. May sleep. To return `ENOTTY` for
     /// one that is not known here either.
     fn ioctl(data: &Self::Data, command: u32, argument: UserPtr) -> Result;
@@ -154,7 +158,8 @@ impl<T: Operations> TagSet<T> {
                 inner.queue_depth = depth;
                 inner.numa_node = bindings::NUMA_NO_NODE;
                 inner.cmd_size = size_of::<RequestData>() as u32;
-                inner.flags = BLK_MQ_F_BLOCKING | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+                inner.flags =
+                    BLK_MQ_F_STACKING | BLK_MQ_F_BLOCKING | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
                 // SAFETY: All that `blk_mq_alloc_tag_set()` reads is set.
                 error::to_result(unsafe { bindings::blk_mq_alloc_tag_set(set) })
             }),
@@ -168,6 +173,7 @@ impl<T: Operations> TagSet<T> {
 }
 
 // Of the anonymous enumeration in `include/linux/blk-mq.h`.
+const BLK_MQ_F_STACKING: u32 = 1 << 2;
 const BLK_MQ_F_BLOCKING: u32 = 1 << 4;
 const BLK_MQ_F_NO_SCHED_BY_DEFAULT: u32 = 1 << 6;
 

@@ -29,6 +29,35 @@ pub(crate) struct Stat {
     pub(crate) mtime: i64,
 }
 
+/// What direct I/O to a file has to be aligned to, in bytes: powers of two.
+#[derive(Clone, Copy)]
+pub(crate) struct DirectAlignment {
+    /// Where the data is in memory.
+    pub(crate) memory: u32,
+    /// Where it starts in the file, and how long it is.
+    pub(crate) offset: u32,
+}
+
+impl DirectAlignment {
+    /// Whether a number of bytes is a multiple of what offset and length have to be; of several
+    /// numbers at once, if they were combined with "or".
+    #[inline]
+    pub(crate) fn fits(self, bytes: u64) -> bool {
+        bytes & u64::from(self.offset - 1) == 0
+    }
+}
+
+/// How a file is read or written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// By the page cache.
+    Cache,
+    /// By the page cache, if that needs no waiting.
+    CacheOnly,
+    /// Past the page cache; offset, length and memory must be [aligned](DirectAlignment).
+    Direct,
+}
+
 /// An open file.
 ///
 /// # Invariants
@@ -87,7 +116,7 @@ impl File {
         Ok(Self(NonNull::new(file).ok_or(EINVAL)?))
     }
 
-    fn as_ptr(&self) -> *mut bindings::file {
+    pub(super) fn as_ptr(&self) -> *mut bindings::file {
         self.0.as_ptr()
     }
 
@@ -219,19 +248,22 @@ impl File {
     /// Reads at `pos` (bytes) into as much of `iter` as one call fills, advancing it, and returns
     /// how many bytes that was: 0 at the end of the file.
     ///
-    /// With `nowait` it returns `EAGAIN` rather than sleep, or `EOPNOTSUPP` where the file system
-    /// can't promise that; otherwise it may sleep.
+    /// With [`Through::CacheOnly`] it returns `EAGAIN` rather than sleep, or `EOPNOTSUPP` where the
+    /// file system can't promise that; otherwise it may sleep.
     pub(crate) fn read_iter(
         &self,
         iter: &mut IovIter<'_>,
         pos: u64,
-        nowait: bool,
+        through: Through,
     ) -> Result<usize> {
+        let nowait = through == Through::CacheOnly;
+        let direct = through == Through::Direct;
         let pos = i64::try_from(pos)?;
         // SAFETY: By the type invariants the file can be read this way, and the iterator stands on
         // live pages.
-        let n =
-            unsafe { helpers::ubd_file_read_iter(self.as_ptr(), iter.as_mut_ptr(), pos, nowait) };
+        let n = unsafe {
+            helpers::ubd_file_read_iter(self.as_ptr(), iter.as_mut_ptr(), pos, nowait, direct)
+        };
         usize::try_from(n).map_err(|_| Error::from_errno(n as i32))
     }
 
@@ -239,16 +271,39 @@ impl File {
     /// many bytes that was.
     ///
     /// May sleep. `self` must be open for writing, or this returns `EBADF`.
-    pub(crate) fn write_iter(&self, iter: &mut IovIter<'_>, pos: u64) -> Result<usize> {
+    pub(crate) fn write_iter(
+        &self,
+        iter: &mut IovIter<'_>,
+        pos: u64,
+        through: Through,
+    ) -> Result<usize> {
         let pos = i64::try_from(pos)?;
-        // SAFETY: The file is open, so its mode can be read.
-        if unsafe { (*self.as_ptr()).f_mode } & FMODE_WRITE == 0 {
-            return Err(EBADF);
-        }
+        let direct = through == Through::Direct;
+        self.check_open_for_writing()?;
         // SAFETY: By the type invariants a file open for writing can be written this way, and the
         // iterator stands on live pages.
-        let n = unsafe { helpers::ubd_file_write_iter(self.as_ptr(), iter.as_mut_ptr(), pos) };
+        let n =
+            unsafe { helpers::ubd_file_write_iter(self.as_ptr(), iter.as_mut_ptr(), pos, direct) };
         usize::try_from(n).map_err(|_| Error::from_errno(n as i32))
+    }
+
+    /// Returns `EBADF` if the file is not open for writing.
+    pub(super) fn check_open_for_writing(&self) -> Result {
+        // SAFETY: The file is open, so its mode can be read.
+        match unsafe { (*self.as_ptr()).f_mode } & FMODE_WRITE {
+            0 => Err(EBADF),
+            _ => Ok(()),
+        }
+    }
+
+    /// What direct I/O to the file has to be aligned to; `None` if it has none. May sleep.
+    pub(crate) fn direct_alignment(&self) -> Option<DirectAlignment> {
+        let (mut memory, mut offset) = (0, 0);
+        // SAFETY: By the type invariant the file is open; the numbers are ours to write.
+        let found =
+            unsafe { helpers::ubd_file_direct_alignment(self.as_ptr(), &mut memory, &mut offset) };
+        (found && memory.is_power_of_two() && offset.is_power_of_two())
+            .then_some(DirectAlignment { memory, offset })
     }
 
     /// Makes all that was written to the file durable, as `fdatasync(2)`.

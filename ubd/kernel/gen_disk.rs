@@ -15,7 +15,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
-    block::SECTOR_SHIFT,
+    block::{SECTOR_SHIFT, SECTOR_SIZE},
     error,
     prelude::*,
     sync::Arc,
@@ -32,6 +32,8 @@ pub(crate) struct Limits {
     pub(crate) physical_block_size: u32,
     /// The longest request.
     pub(crate) max_request: u32,
+    /// What the memory of requests is aligned to: a power of two. Less than 512 counts as 512.
+    pub(crate) memory_alignment: u32,
     /// What a discard frees is a multiple of this; 0 if there is no discard.
     pub(crate) discard_granularity: u32,
     /// Whether the disk can be told to write zeros without being sent them.
@@ -50,6 +52,7 @@ impl Limits {
         lim.io_min = self.physical_block_size;
         lim.max_hw_sectors = self.max_request >> SECTOR_SHIFT;
         lim.max_segments = u16::MAX;
+        lim.dma_alignment = self.memory_alignment.max(SECTOR_SIZE) - 1;
         lim.max_segment_size = u32::MAX;
         if self.discard_granularity != 0 {
             lim.discard_granularity = self.discard_granularity;
@@ -169,7 +172,10 @@ impl<T: Operations> GenDisk<T> {
         open: None,
         release: None,
         ioctl: Some(Self::ioctl),
+        #[cfg(CONFIG_COMPAT)]
         compat_ioctl: Some(bindings::blkdev_compat_ptr_ioctl),
+        #[cfg(not(CONFIG_COMPAT))]
+        compat_ioctl: None,
         check_events: None,
         unlock_native_capacity: None,
         getgeo: Some(Self::getgeo),
@@ -222,6 +228,41 @@ impl<T: Operations> Drop for GenDisk<T> {
         unsafe { bindings::del_gendisk(self.disk.as_ptr()) };
         // SAFETY: The reference from its making is ours.
         unsafe { bindings::put_disk(self.disk.as_ptr()) };
+    }
+}
+
+/// The capacity of a disk that is there.
+///
+/// # Invariants
+///
+/// `disk` is a disk that was added, and is not freed for `'a`.
+pub(crate) struct Capacity<'a> {
+    disk: NonNull<bindings::gendisk>,
+    _disk: PhantomData<&'a bindings::gendisk>,
+}
+
+impl Capacity<'_> {
+    /// # Safety
+    ///
+    /// `dev` must be the device of a disk made by [`GenDisk::new`], which is not freed as long as
+    /// the result is used.
+    pub(super) unsafe fn of(dev: *mut bindings::device) -> Self {
+        // SAFETY: By this function's requirement the device is that of a disk.
+        let disk = unsafe { helpers::ubd_disk(dev) };
+        Self {
+            // INVARIANT: By this function's requirement.
+            // SAFETY: As above, it is not null.
+            disk: unsafe { NonNull::new_unchecked(disk) },
+            _disk: PhantomData,
+        }
+    }
+
+    /// Changes the capacity to `sectors` of 512 bytes, and lets users know with a uevent.
+    ///
+    /// May sleep.
+    pub(crate) fn set(&self, sectors: u64) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::set_capacity_and_notify(self.disk.as_ptr(), sectors) };
     }
 }
 

@@ -17,6 +17,7 @@
 #include <linux/memcontrol.h>
 #include <linux/moduleparam.h>
 #include <linux/ptrace.h>
+#include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/task_stack.h>
@@ -136,30 +137,40 @@ unsigned int ubd_file_block_size(struct file *file)
 	struct kstatfs stat;
 
 	if (S_ISBLK(inode->i_mode))
-		return bdev_physical_block_size(I_BDEV(inode));
+		return max(bdev_physical_block_size(I_BDEV(inode)),
+			   bdev_discard_granularity(I_BDEV(inode)));
 	return vfs_statfs(&file->f_path, &stat) ? 0 : stat.f_bsize;
 }
 
 ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
-			   loff_t pos, bool nowait)
+			   loff_t pos, bool nowait, bool direct)
 {
 	struct kiocb iocb;
 
+	if (direct && !(file->f_mode & FMODE_CAN_ODIRECT))
+		return -EOPNOTSUPP;
 	init_sync_kiocb(&iocb, file);
 	iocb.ki_pos = pos;
+	/* Nor readahead, which takes locks of the file's mapping. */
 	if (nowait)
-		iocb.ki_flags |= IOCB_NOWAIT;
+		iocb.ki_flags |= IOCB_NOWAIT | IOCB_NOIO;
+	if (direct)
+		iocb.ki_flags |= IOCB_DIRECT;
 	return file->f_op->read_iter(&iocb, iter);
 }
 
 ssize_t ubd_file_write_iter(struct file *file, struct iov_iter *iter,
-			    loff_t pos)
+			    loff_t pos, bool direct)
 {
 	struct kiocb iocb;
 	ssize_t ret;
 
+	if (direct && !(file->f_mode & FMODE_CAN_ODIRECT))
+		return -EOPNOTSUPP;
 	init_sync_kiocb(&iocb, file);
 	iocb.ki_pos = pos;
+	if (direct)
+		iocb.ki_flags |= IOCB_DIRECT;
 	kiocb_start_write(&iocb);
 	ret = file->f_op->write_iter(&iocb, iter);
 	kiocb_end_write(&iocb);
@@ -169,16 +180,81 @@ ssize_t ubd_file_write_iter(struct file *file, struct iov_iter *iter,
 /* The bio's own pages, from where its iterator stands: no copy, no array. */
 void ubd_bio_iov_iter(struct bio *bio, struct iov_iter *iter, bool write)
 {
-	unsigned int segments = 0;
-	struct bvec_iter at;
+	struct bvec_iter at = bio->bi_iter;
+	const struct bio_vec *first = __bvec_iter_bvec(bio->bi_io_vec, at);
+	unsigned int segments = 1;
 	struct bio_vec bv;
 
-	for_each_mp_bvec(bv, bio->bi_io_vec, at, bio->bi_iter)
-		segments++;
-	iov_iter_bvec(iter, write ? ITER_SOURCE : ITER_DEST,
-		      __bvec_iter_bvec(bio->bi_io_vec, bio->bi_iter),
-		      segments, bio->bi_iter.bi_size);
+	if (at.bi_size > first->bv_len - at.bi_offset) {
+		segments = 0;
+		for_each_mp_bvec(bv, bio->bi_io_vec, at, bio->bi_iter)
+			segments++;
+	}
+	iov_iter_bvec(iter, write ? ITER_SOURCE : ITER_DEST, first, segments,
+		      bio->bi_iter.bi_size);
 	iter->iov_offset = bio->bi_iter.bi_offset;
+}
+
+/*
+ * What direct I/O to the file has to be aligned to, in bytes: memory, and
+ * offset and length. False if there is none. A file system that does not say
+ * goes by its device.
+ */
+bool ubd_file_direct_alignment(struct file *file, unsigned int *memory,
+			       unsigned int *offset)
+{
+	struct block_device *bdev = ubd_file_bdev(file);
+	struct kstat stat;
+
+	if (!(file->f_mode & FMODE_CAN_ODIRECT))
+		return false;
+	if (!vfs_getattr(&file->f_path, &stat, STATX_DIOALIGN, 0) &&
+	    stat.result_mask & STATX_DIOALIGN) {
+		*memory = stat.dio_mem_align;
+		*offset = stat.dio_offset_align;
+		return *memory && *offset;
+	}
+	*memory = bdev ? bdev_dma_alignment(bdev) + 1 : SECTOR_SIZE;
+	*offset = bdev ? bdev_logical_block_size(bdev) : SECTOR_SIZE;
+	return true;
+}
+
+/*
+ * Starts direct I/O of a bio's pages. Returns -EIOCBQUEUED if complete() will
+ * be called, in any context, maybe already; in any case what was taken here is
+ * for ubd_direct_end() to give back, when the I/O has ended and this returned:
+ * file systems use the iocb until they return.
+ */
+ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
+			 struct bio *bio, loff_t pos, bool write, bool nowait,
+			 void (*complete)(struct kiocb *iocb, long result))
+{
+	struct iov_iter iter;
+
+	*iocb = (struct kiocb) {
+		.ki_filp = get_file(file),
+		.ki_pos = pos,
+		.ki_complete = complete,
+		.ki_flags = iocb_flags(file) | IOCB_DIRECT,
+		.ki_ioprio = bio->bi_ioprio,
+	};
+	if (nowait)
+		iocb->ki_flags |= IOCB_NOWAIT;
+	ubd_bio_iov_iter(bio, &iter, write);
+	if (write)
+		kiocb_start_write(iocb);
+	/* Without it file systems may not even look whether they can. */
+	if (!(file->f_mode & FMODE_CAN_ODIRECT))
+		return -EOPNOTSUPP;
+	return write ? file->f_op->write_iter(iocb, &iter) :
+		       file->f_op->read_iter(iocb, &iter);
+}
+
+void ubd_direct_end(struct kiocb *iocb, bool write)
+{
+	if (write)
+		kiocb_end_write(iocb);
+	fput(iocb->ki_filp);
 }
 
 bool ubd_llist_add(struct llist_node *node, struct llist_head *head)
@@ -263,6 +339,11 @@ void *ubd_disk_data(struct device *dev)
 	return dev_to_disk(dev)->private_data;
 }
 
+struct gendisk *ubd_disk(struct device *dev)
+{
+	return dev_to_disk(dev);
+}
+
 /*
  * Has the calling kernel thread work on the account of the cgroup that the
  * request came from, as loop does, until ubd_account_end().
@@ -302,6 +383,13 @@ void ubd_account_end(struct ubd_account *account)
 	css_put(account->memcg_css);
 #endif
 #endif
+}
+
+bool ubd_ratelimit(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, 2);
+
+	return __ratelimit(&state);
 }
 
 /* Where lsblk and others look for a serial number: on the disk's device. */

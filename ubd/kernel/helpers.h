@@ -13,6 +13,7 @@ struct attribute_group;
 struct bio;
 struct device;
 struct file;
+struct gendisk;
 struct hd_geometry;
 struct io_comp_batch;
 struct iov_iter;
@@ -41,9 +42,17 @@ bool ubd_file_can_punch(struct file *file);
 bool ubd_file_is_rotational(struct file *file);
 unsigned int ubd_file_block_size(struct file *file);
 ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
-			   loff_t pos, bool nowait);
+			   loff_t pos, bool nowait, bool direct);
 ssize_t ubd_file_write_iter(struct file *file, struct iov_iter *iter,
-			    loff_t pos);
+			    loff_t pos, bool direct);
+
+bool ubd_file_direct_alignment(struct file *file, unsigned int *memory,
+			       unsigned int *offset);
+
+ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
+			 struct bio *bio, loff_t pos, bool write, bool nowait,
+			 void (*complete)(struct kiocb *iocb, long result));
+void ubd_direct_end(struct kiocb *iocb, bool write);
 
 void ubd_bio_iov_iter(struct bio *bio, struct iov_iter *iter, bool write);
 
@@ -65,11 +74,14 @@ void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
 void ubd_limits_features(struct queue_limits *lim, bool write_cache,
 			 bool rotational);
 void *ubd_disk_data(struct device *dev);
+struct gendisk *ubd_disk(struct device *dev);
 
 void ubd_account_begin(struct request *rq, struct ubd_account *account);
 void ubd_account_end(struct ubd_account *account);
 
 const struct attribute_group **ubd_device_groups(void);
+
+bool ubd_ratelimit(void);
 
 void ubd_wait_for_initramfs(void);
 

@@ -8,7 +8,7 @@
 #![allow(improper_ctypes)]
 
 use kernel::bindings;
-use kernel::ffi::{c_char, c_uint, c_void};
+use kernel::ffi::{c_char, c_long, c_uint, c_void};
 
 /// On whose account a thread works.
 #[repr(C)]
@@ -34,12 +34,30 @@ extern "C" {
         iter: *mut bindings::iov_iter,
         pos: i64,
         nowait: bool,
+        direct: bool,
     ) -> isize;
     pub(super) fn ubd_file_write_iter(
         file: *mut bindings::file,
         iter: *mut bindings::iov_iter,
         pos: i64,
+        direct: bool,
     ) -> isize;
+    pub(super) fn ubd_file_direct_alignment(
+        file: *mut bindings::file,
+        memory: *mut c_uint,
+        offset: *mut c_uint,
+    ) -> bool;
+
+    pub(super) fn ubd_direct_start(
+        iocb: *mut bindings::kiocb,
+        file: *mut bindings::file,
+        bio: *mut bindings::bio,
+        pos: i64,
+        write: bool,
+        nowait: bool,
+        complete: unsafe extern "C" fn(*mut bindings::kiocb, c_long),
+    ) -> isize;
+    pub(super) fn ubd_direct_end(iocb: *mut bindings::kiocb, write: bool);
 
     pub(super) fn ubd_bio_iov_iter(
         bio: *mut bindings::bio,
@@ -73,6 +91,7 @@ extern "C" {
     );
 
     pub(super) fn ubd_disk_data(dev: *mut bindings::device) -> *mut c_void;
+    pub(super) fn ubd_disk(dev: *mut bindings::device) -> *mut bindings::gendisk;
 
     pub(super) fn ubd_account_begin(rq: *mut bindings::request, account: *mut Account);
     pub(super) fn ubd_account_end(account: *mut Account);
@@ -85,6 +104,8 @@ extern "C" {
     );
 
     pub(super) fn ubd_device_groups() -> *mut *const bindings::attribute_group;
+
+    pub(super) fn ubd_ratelimit() -> bool;
 
     pub(super) fn ubd_wait_for_initramfs();
     #[cfg(MODULE)]

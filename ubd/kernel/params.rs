@@ -19,7 +19,7 @@ pub(crate) use boot::{check_all_known, options};
 #[cfg(MODULE)]
 mod module {
     use super::super::module::{Arguments, THIS_MODULE};
-    use crate::ubd::options::{self, Setting, Text, UNITS};
+    use crate::ubd::options::{self, Brief, Setting, UNITS};
     use core::cell::UnsafeCell;
     use kernel::{bindings, ffi::c_char, prelude::*};
 
@@ -170,7 +170,7 @@ mod module {
     /// Returns an error, and says why, if an option can't be taken after the earlier ones.
     fn check(earlier: &[KVec<u8>], text: &[u8]) -> Result {
         let setting = options::parse(text).map_err(|e| {
-            pr_err!("ubd{}: {e}\n", Text(text));
+            pr_err!("ubd{}: {e}\n", Brief(text));
             EINVAL
         })?;
         let unit = |setting: &Setting<'_>| match setting {
@@ -185,7 +185,7 @@ mod module {
             pr_err!(
                 "ubd{}: device already configured: ubd{}\n",
                 options::letter(new),
-                Text(text)
+                Brief(text)
             );
             return Err(EBUSY);
         }
@@ -235,11 +235,11 @@ mod module {
                 continue;
             }
             match options::parse(text) {
-                Err(e) => pr_err!("{}: {e}\n", Text(argument)),
+                Err(e) => pr_err!("{}: {e}\n", Brief(argument)),
                 Ok(_) => pr_err!(
                     "{}: as a module parameter, write flags in the order r, s, c, d, t or use \
                      ubd=<unit><flags>=...\n",
-                    Text(argument)
+                    Brief(argument)
                 ),
             }
             result = Err(EINVAL);
@@ -300,6 +300,6 @@ mod boot {
 fn warn_of_typo(text: &[u8]) {
     pr_warn!(
         "{}: almost certainly a typo, ubd was meant\n",
-        crate::ubd::options::Text(text)
+        crate::ubd::options::Brief(text)
     );
 }

@@ -5,6 +5,7 @@
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use super::blk_mq::Operations;
+use super::direct::Direct;
 use super::helpers;
 use super::iov_iter::IovIter;
 use core::marker::PhantomData;
@@ -29,11 +30,12 @@ pub(crate) enum Operation {
     Other,
 }
 
-/// Per-request data: how a request waits for a thread.
+/// Per-request data: how a request waits for a thread, or for a file.
 #[repr(C)]
 pub(super) struct RequestData {
     node: bindings::llist_node,
     work: bindings::work_struct,
+    pub(super) direct: Direct,
 }
 
 impl RequestData {
@@ -111,7 +113,7 @@ impl<T: Operations> Request<T> {
     /// # Safety
     ///
     /// `data` must be that of a request whose ownership was given up with [`Self::into_data`].
-    unsafe fn from_data(data: *mut RequestData) -> Self {
+    pub(super) unsafe fn from_data(data: *mut RequestData) -> Self {
         // SAFETY: The per-request data stands behind its request.
         let rq = unsafe { bindings::blk_mq_rq_from_pdu(data.cast()) };
         Self {
@@ -123,13 +125,13 @@ impl<T: Operations> Request<T> {
     }
 
     /// Gives up the request; [`Self::from_data`] takes it up again.
-    fn into_data(self) -> *mut RequestData {
+    pub(super) fn into_data(self) -> *mut RequestData {
         let this = ManuallyDrop::new(self);
         // SAFETY: By the type invariant the request is valid.
         unsafe { bindings::blk_mq_rq_to_pdu(this.rq.as_ptr()) }.cast()
     }
 
-    fn rq(&self) -> &bindings::request {
+    pub(super) fn rq(&self) -> &bindings::request {
         // SAFETY: By the type invariant the request is valid, and the fields read here do not
         // change until it ends.
         unsafe { self.rq.as_ref() }
@@ -168,22 +170,19 @@ impl<T: Operations> Request<T> {
         u64::from(self.rq().__data_len)
     }
 
-    /// Runs `f` on the account of the cgroup that the request came from.
-    ///
-    /// To be called in a kernel thread.
+    /// Has the calling kernel thread work on the account of the cgroup that the request came from,
+    /// until what is returned is dropped. There must not be two at a time.
     #[inline]
-    pub(crate) fn on_its_account<R>(&self, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn account(&self) -> OnAccount {
         if cfg!(not(CONFIG_BLK_CGROUP)) {
-            return f();
+            return OnAccount(None);
         }
         let mut account = MaybeUninit::uninit();
         // SAFETY: By the type invariant the request is valid; the calling thread is a kernel
-        // thread, and `account` is initialised by the call.
+        // thread.
         unsafe { helpers::ubd_account_begin(self.rq.as_ptr(), account.as_mut_ptr()) };
-        let result = f();
-        // SAFETY: Undoes what was done above, by the same thread.
-        unsafe { helpers::ubd_account_end(account.as_mut_ptr()) };
-        result
+        // SAFETY: Initialised by the call.
+        OnAccount(Some(unsafe { account.assume_init() }))
     }
 
     /// Runs `f` on the pages of every bio of the request, in the order of the disk, until it
@@ -207,8 +206,13 @@ impl<T: Operations> Request<T> {
     pub(crate) fn end(self, result: Result) {
         let status = match result {
             Ok(()) => bindings::BLK_STS_OK as bindings::blk_status_t,
-            // SAFETY: A function of a number.
-            Err(e) => unsafe { bindings::errno_to_blk_status(e.to_errno()) },
+            Err(e) => {
+                // The block layer has one status for both, and knows but one of them.
+                let quota = e.to_errno() == -(bindings::EDQUOT as i32);
+                let e = if quota { ENOSPC } else { e };
+                // SAFETY: A function of a number.
+                unsafe { bindings::errno_to_blk_status(e.to_errno()) }
+            }
         };
         let this = ManuallyDrop::new(self);
         // SAFETY: By the type invariant the request is started, and as `self` is gone nobody uses
@@ -231,6 +235,20 @@ impl<T: Operations> Drop for Request<T> {
         let status = unsafe { bindings::errno_to_blk_status(EIO.to_errno()) };
         // SAFETY: By the type invariant the request is started, and not used after `self`.
         unsafe { bindings::blk_mq_end_request(self.rq.as_ptr(), status) };
+    }
+}
+
+/// See [`Request::account`].
+pub(crate) struct OnAccount(Option<helpers::Account>);
+
+impl Drop for OnAccount {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(account) = &mut self.0 {
+            // SAFETY: Undoes what was done when it was made, by the same thread: the pointers in it
+            // keep it from being sent to another.
+            unsafe { helpers::ubd_account_end(account) };
+        }
     }
 }
 

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Direct I/O: requests that a file's medium carries out on their own pages, while the one who
+//! started them goes on.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::blk_mq::Operations;
+use super::file::File;
+use super::helpers;
+use super::request::{Operation, Request, RequestData};
+use kernel::{
+    bindings, error,
+    ffi::c_long,
+    prelude::*,
+    sync::atomic::{Atomic, Full},
+};
+
+/// The error code with which an operation says that `ki_complete` will be called.
+const EIOCBQUEUED: isize = -529;
+
+/// A part of the per-request data: a request as a file sees it.
+///
+/// # Invariants
+///
+/// While I/O goes on, `iocb` is in use by the file, of which it holds a reference, and `users`
+/// counts the one who started it, until that is done with it, and the file.
+pub(super) struct Direct {
+    iocb: bindings::kiocb,
+    users: Atomic<u32>,
+    result: isize,
+}
+
+impl<T: Operations> Request<T> {
+    /// Whether the request is a read or a write all of whose pages are those of one bio.
+    pub(crate) fn has_one_bio(&self) -> bool {
+        let data = matches!(self.operation(), Operation::Read | Operation::Write);
+        data && !self.rq().bio.is_null() && self.rq().bio == self.rq().biotail
+    }
+
+    /// Starts the read or write of a request [of one bio](Self::has_one_bio) at `pos` (bytes) of
+    /// `file`, past the page cache. [`Operations::done`] is called when it has ended; that can be
+    /// before this returns.
+    ///
+    /// May sleep, unless `nowait`: then the request can end with `EAGAIN`. It ends with `EINVAL` if
+    /// it is another request, `EBADF` if the file is not open for it, and `EOPNOTSUPP` if that has
+    /// no direct I/O.
+    pub(crate) fn start_direct(self, file: &File, pos: u64, nowait: bool) {
+        let write = self.operation() == Operation::Write;
+        let checked = match write {
+            true => file.check_open_for_writing(),
+            false => Ok(()),
+        };
+        let pos = match checked.and_then(|()| Ok(i64::try_from(pos)?)) {
+            Ok(pos) if self.has_one_bio() => pos,
+            Ok(_) => return self.done(Err(EINVAL)),
+            Err(e) => return self.done(Err(e)),
+        };
+        let bio = self.rq().bio;
+        let data = self.into_data();
+        // SAFETY: The per-request data is valid and, as the request was given up to it, ours.
+        let direct = unsafe { &raw mut (*data).direct };
+        // SAFETY: As above; nobody else uses it yet.
+        unsafe { (*direct).users = Atomic::new(2) };
+        // INVARIANT: The helper takes a reference to the file, and the count is two: this function
+        // and the file.
+        // SAFETY: The bio has pages, which are valid until the request ends, and that is when the
+        // I/O has; the file is open for what is done with it.
+        let result = unsafe {
+            helpers::ubd_direct_start(
+                &raw mut (*direct).iocb,
+                file.as_ptr(),
+                bio,
+                pos,
+                write,
+                nowait,
+                Self::complete,
+            )
+        };
+        if result == EIOCBQUEUED {
+            // SAFETY: The count keeps the data until now.
+            unsafe { Self::put(data) };
+        } else {
+            // SAFETY: The file is done with it, and will not call `complete()`.
+            unsafe {
+                (*direct).result = result;
+                Self::finish(data);
+            }
+        }
+    }
+
+    /// The file's call at the end of what was queued. In any context.
+    ///
+    /// # Safety
+    ///
+    /// `iocb` must be that of a request which [`Self::start_direct`] has started.
+    unsafe extern "C" fn complete(iocb: *mut bindings::kiocb, result: c_long) {
+        // SAFETY: By this function's requirement.
+        let direct = unsafe { kernel::container_of!(iocb, Direct, iocb) };
+        // SAFETY: As above: that is a part of a request's data.
+        let data = unsafe { kernel::container_of!(direct, RequestData, direct) };
+        // SAFETY: The one who started it looks at the result only after this has put it.
+        unsafe {
+            (*direct).result = result;
+            Self::put(data);
+        }
+    }
+
+    /// Ends one's use of what was started; the last one finishes it.
+    ///
+    /// # Safety
+    ///
+    /// `data` must be that of a request that was started, and the caller one of its two users.
+    unsafe fn put(data: *mut RequestData) {
+        // SAFETY: By this function's requirement it is valid until the count is zero.
+        let last = unsafe { (*data).direct.users.fetch_sub(1, Full) } == 1;
+        if last {
+            // SAFETY: There are no other users.
+            unsafe { Self::finish(data) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `data` must be that of a request whose I/O was started and has ended, with no users left.
+    unsafe fn finish(data: *mut RequestData) {
+        // SAFETY: By this function's requirement the request was given up to `data`, and nobody
+        // else takes it up.
+        let rq = unsafe { Self::from_data(data) };
+        let write = rq.operation() == Operation::Write;
+        // SAFETY: As above. Drops what was taken at the start.
+        let result = unsafe {
+            helpers::ubd_direct_end(&raw mut (*data).direct.iocb, write);
+            (*data).direct.result
+        };
+        rq.done(match usize::try_from(result) {
+            Ok(n) => Ok(n),
+            Err(_) => error::to_result(result as i32).map(|()| 0),
+        });
+    }
+
+    fn done(self, result: Result<usize>) {
+        // SAFETY: The queue is valid while it has a request, and its data is what the disk was
+        // made with, which the disk keeps until all requests have ended.
+        let disk = unsafe { &*(*self.rq().q).queuedata.cast::<T::Data>() };
+        T::done(disk, self, result);
+    }
+}
