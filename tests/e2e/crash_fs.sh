@@ -7,7 +7,7 @@
 # nothing to do.
 #
 # vm: --mem 2G
-# when: asked
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/logwrites.bash"
@@ -61,7 +61,7 @@ stack() {
 	mount /dev/ubda upper
 	sync
 	rm -f sums sums.*
-	check "$what: files made" crashes tree upper sums --mark logged --seed "$seed" --files "$(scaled 25)"
+	check "$what: files made" crashes tree upper sums --mark logged --seed "$seed" --files "$(scaled 15)"
 	cat sums.* >sums
 	umount upper
 	unload
@@ -69,7 +69,7 @@ stack() {
 	unlogged
 	with_crashed
 	if output=$(crashes states log start crashed.img "$crashed" "$lower" crashed begin end \
-		--seed "$seed" --points "${points:-$(scaled 10)}" -- ./found "$upper" 2>&1); then
+		--seed "$seed" --points "${points:-$(scaled 5)}" -- ./found "$upper" 2>&1); then
 		ok "$what: crashes ($output)"
 	else
 		not_ok "$what: crashes" "$output"

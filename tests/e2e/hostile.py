@@ -115,7 +115,7 @@ def wrong():
             ("a device that is no disk", "/dev/zero", "size"),
             ("a relative one to nowhere", "../../../../nowhere", "nowhere"),
             ("a long one", "x" * 255, "opened"), ("control characters", "/a\n<0>b\x1b[1m", "/a\\x0a<0>b\\x1b[1m"),
-            ("through a file", GOLD + "/x", "opened"), ("just a slash", "/", "size")):
+            ("through a file", GOLD + "/x", "opened"), ("just a slash", "/", "switch")):
         for name in FIELDS:
             path = path[:255]
             yield File(f"{name}: backing file: {what}", bytes(good(name, backing=path)[0]), word)

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lib.sh"
 
 disk_bytes=$((($(scaled 16) + 8) << 20))
-ops=$(scaled 1000)
+ops=$(scaled 600)
 
 # Every size and alignment, direct and buffered, 64 deep, four processes.
 # Neither file's size is a multiple of 512.

@@ -219,6 +219,7 @@ else
 	leave() {
 		local code=$?
 		kill "$server"
+		rm -f /tmp/model
 		if loaded && ! unload 2>/dev/null; then
 			note "rnull_ubd could not be unloaded at the end"
 			code=1

@@ -124,4 +124,28 @@ check "two read-only units share a COW file" test -b /dev/ubda -a -b /dev/ubdb
 unload
 is "nobody wrote to a file that was not theirs" "$(sum plain)" "$(cat plain.sum)"
 
+# UML itself; it takes long to start on the debug kernel, and shows no more there.
+if [ -z "$debug" ]; then
+	rm -f image
+	truncate -s 4M image
+	load "ubd0=$work/image"
+	timeout 100 linux.uml mem=64M "ubd0=$work/image" root=/dev/ubda con=null con0=null,fd:1 panic=-1 >uml.out 2>&1
+	check "a UML is kept out of what is attached here" grep -q "Failed to lock '$work/image'" uml.out
+	unload
+	timeout 200 linux.uml mem=64M "ubd0=$work/image" root=/dev/root rootfstype=hostfs rootflags=/ \
+		con=null con0=null,fd:1 init=/usr/bin/sleep 600 >uml.out 2>&1 &
+	uml=$!
+	until grep -q ":$(stat -c %i image) " /proc/locks || ! kill -0 $uml; do
+		sleep 0.1
+	done
+	mark
+	load "ubd0=$work/image"
+	check "what a UML holds is not attached here" test ! -e /dev/ubda
+	says "and the log says why" ubda "$work/image" locked
+	unload
+	kill $uml
+	wait $uml
+	pkill -9 linux.uml
+fi
+
 plan

@@ -375,6 +375,16 @@ def compare_cow(args):
 # Reading and writing a disk, with every byte known
 
 
+def block_size(dev):
+    """The unit of direct I/O on a disk, in bytes."""
+    try:
+        with open(f"/sys/class/block/{os.path.basename(dev)}/queue/logical_block_size",
+                  encoding="ascii") as f:
+            return int(f.read())
+    except OSError:
+        return SECTOR
+
+
 class Exerciser:
     """One process's part in a history of reads and writes.
 
@@ -387,7 +397,8 @@ class Exerciser:
     def __init__(self, args, process):
         self.args = args
         self.direct = args.mode == "direct"
-        self.unit = SECTOR if self.direct or args.mode == "sectors" else 1
+        self.block = block_size(args.dev)
+        self.unit = self.block if self.direct or args.mode == "sectors" else 1
         flags = os.O_RDWR | (os.O_DIRECT if self.direct else 0)
         self.fd = os.open(args.dev, flags)
         self.expect = self.share(args.expect)
@@ -401,8 +412,8 @@ class Exerciser:
         deal = random.Random(f"{args.seed}/deal")
         at, turn, self.chunks = 0, 0, []
         while at < self.size:
-            least = min(args.max, self.size // (2 * args.procs)) // SECTOR
-            length = min(SECTOR * (least + deal.randrange(1, least + 2)), self.size - at)
+            least = min(args.max, self.size // (2 * args.procs)) // self.block
+            length = min(self.block * (least + deal.randrange(1, least + 2)), self.size - at)
             if turn % args.procs == process:
                 self.chunks.append((at, length))
             at += length
@@ -476,7 +487,7 @@ class Exerciser:
         ops = []
         for slot in range(self.depth):
             try_write, off, n = self.operation(busy)
-            shift = rng.randrange(8) * (SECTOR if self.unit == SECTOR else 1)
+            shift = rng.randrange(8) * (1 if self.unit == 1 else SECTOR)
             cuts = sorted({rng.randrange(0, n, self.unit) for _ in range(rng.randrange(4))} - {0})
             if try_write:
                 k = rng.randrange(len(self.pool) - n + 1)

@@ -3,7 +3,7 @@
 #
 # Large disks: 16 TiB is attached with little memory, and works at its ends; a
 # COW file of 64 GiB with every second sector set is read right.
-# when: asked
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 

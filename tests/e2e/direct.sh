@@ -1,0 +1,135 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Units whose files are used past the page cache: what they hold is right, the
+# page cache stays empty, and where it can't be done the log says why.
+# kernel: release
+
+. "$(dirname "$0")/lib.sh"
+
+bytes=$((($(scaled 12) + 4) << 20))
+ops=$(scaled 300)
+
+# device BLOCK SIZE: a device with blocks of that many bytes, in memory.
+devices=0
+device() {
+	truncate -s "$2" "device$devices"
+	node=$(losetup --show --find --sector-size "$1" "device$devices")
+	devices=$((devices + 1))
+}
+
+# made FS BLOCK: a file system on such a device, at ./mnt-FS-BLOCK.
+made() {
+	device "$2" $((400 << 20))
+	case $1 in
+	ext4) mkfs.ext4 -q -b 4096 "$node" ;;
+	xfs) mkfs.xfs -q -s size="$2" "$node" ;;
+	esac
+	mkdir "mnt-$1-$2"
+	mount "$node" "mnt-$1-$2"
+}
+
+# uncached FILE: the page cache has no more of it than around its header, which
+# every attach reads.
+uncached() {
+	[ "$(fincore -bnro res "$1")" -le 65536 ]
+}
+
+params=()
+unit=0
+places=()
+for place in ext4-512 xfs-4096; do
+	made "${place%-*}" "${place#*-}"
+	dir=mnt-$place
+	model pattern "$dir/plain" $bytes "$place"
+	model pattern "$dir/back" $bytes "$place-back"
+	cp "$dir/plain" "want$unit"
+	cp "$dir/back" "want$((unit + 1))"
+	sum "$dir/back" >"$place.sum"
+	params+=("ubd$unit=$work/$dir/plain" "ubd$((unit + 1))=$work/$dir/cow:$work/$dir/back")
+	places+=("$dir/plain" "$dir/cow")
+	unit=$((unit + 2))
+done
+# A disk has whole sectors; its file need not.
+truncate -s -300 mnt-ext4-512/plain
+truncate -s -300 want0
+truncate -s +300 want0
+device 512 $((64 << 20))
+head -c 64M /dev/zero >want$unit
+params+=("ubd$unit=$node")
+places+=("$node")
+sync
+echo 1 >/proc/sys/vm/drop_caches
+
+check "plain images, COW files and a device are attached with direct I/O" \
+	load direct_io=$(((1 << unit + 1) - 1)) "${params[@]}"
+for ((i = 0; i <= unit; i++)); do
+	name=$(basename "$(disk "$i")")
+	sys=/sys/block/$name
+	is "${places[i]}: direct I/O is on" "$(cat "$sys/ubd/direct_io")" 1
+	case ${places[i]} in
+	*4096*) block=4096 ;;
+	*) block=512 ;;
+	esac
+	is "${places[i]}: the block size is the file's" "$(cat "$sys/queue/logical_block_size")" $block
+	check "${places[i]}: direct I/O, 64 deep" model exercise "/dev/$name" "want$i" --mode direct \
+		--ops "$ops"
+	check "${places[i]}: buffered I/O" model exercise "/dev/$name" "want$i" --mode buffered \
+		--ops "$(scaled 200)" --depth 8
+	blockdev --flushbufs "/dev/$name"
+	check "${places[i]}: reads as written" model cmp "/dev/$name" "want$i" --direct
+	case ${places[i]} in
+	*plain) check "${places[i]}: and is not in the page cache" uncached "${places[i]}" ;;
+	esac
+done
+check "mnt-ext4-512/back: is not in the page cache" uncached mnt-ext4-512/back
+check "mnt-xfs-4096/back: is not in the page cache" uncached mnt-xfs-4096/back
+
+# Sectors of both files within what one of them is read in.
+check "unload" unload
+for ((i = 1; i < unit; i += 2)); do
+	check "${places[i]}: the file has what was written" \
+		model cmp-cow "${places[i]}" "want$i" --new --backing "$work/${places[i]%cow}back"
+done
+check "the device has what was written" model cmp "$node" "want$unit"
+for place in ext4-512 xfs-4096; do
+	is "mnt-$place/back is as it was" "$(sum "mnt-$place/back")" "$(cat $place.sum)"
+done
+for shape in 1 8; do
+	rm -f mnt-xfs-4096/cow
+	model make-cow mnt-xfs-4096/cow mnt-xfs-4096/back --shape $shape --disk want
+	load direct_io=1 "ubd0=$work/mnt-xfs-4096/cow"
+	is "sectors that alternate by $shape: direct I/O is on" "$(cat /sys/block/ubda/ubd/direct_io)" 1
+	check "sectors that alternate by $shape: reads and writes" model exercise /dev/ubda want --mode direct \
+		--ops "$(scaled 300)" --writes 30
+	unload
+	check "sectors that alternate by $shape: the file has all" model cmp-cow mnt-xfs-4096/cow want
+done
+
+# A full file system: a write that does not fit fails, and what did fit stays.
+rm mnt-ext4-512/{plain,back,cow}
+model pattern mnt-ext4-512/back $((64 << 20)) small
+load direct_io=1 "ubd0=$work/mnt-ext4-512/cow:$work/mnt-ext4-512/back"
+dd if=/dev/zero of=mnt-ext4-512/filler bs=1M status=none 2>/dev/null
+refuse "a full file system: a write that does not fit fails" \
+	dd if=/dev/urandom of=/dev/ubda bs=1M count=32 oflag=direct status=none
+rm mnt-ext4-512/filler
+check "and succeeds when there is space" \
+	dd if=mnt-ext4-512/back of=/dev/ubda bs=1M count=32 oflag=direct conv=fsync status=none
+check "and is read back" cmp <(dd if=/dev/ubda bs=1M iflag=direct status=none) mnt-ext4-512/back
+unload
+
+# Where it can't be.
+mark
+model pattern mnt-xfs-4096/odd $((4096 * 5 + 512)) odd
+load direct_io=3 "ubd0=$work/mnt-xfs-4096/odd" "ubd1=$work/want0"
+says "a size of no whole blocks: the log says why not" ubda "no direct I/O" "units of 4096 bytes" $((4096 * 5 + 512))
+is "a size of no whole blocks: the page cache is used" "$(cat /sys/block/ubda/ubd/direct_io)" 0
+check "a size of no whole blocks: and all can be read" cmp /dev/ubda mnt-xfs-4096/odd
+is "a file on tmpfs has no cache to be used past" "$(cat /sys/block/ubdb/ubd/direct_io)" 1
+unload
+for place in ext4-512 xfs-4096; do
+	umount "mnt-$place"
+done
+
+plan

@@ -1,0 +1,227 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# where: host
+#
+# Little memory, and the driver above itself: units on files of file systems
+# that are on other units, in a machine that is short of memory, swaps to units,
+# is frozen and told to sleep. All of it ends, and every byte is right. A
+# deadlock is a hung task, which fails the guest.
+# kernel: release
+
+. "$(dirname "$0")/lib.sh"
+. "$e2e/guest.bash"
+
+# mkfs.xfs makes file systems this small for its own tests only.
+export TEST_DIR=x TEST_DEV=x QA_CHECK_FS=x
+
+check_ext4() { e2fsck -fn "$1"; }
+check_xfs() { xfs_repair -n "$1"; }
+
+# swing NAME FILE: the device NAME is what is in FILE, from now on. All units
+# are attached at once; this is how one gets a file that is on another.
+declare -A loops
+swing() {
+	local old=${loops[$1]:-} table
+	loops[$1]=$(losetup --show -f "$2")
+	table="0 $(blockdev --getsz "${loops[$1]}") linear ${loops[$1]} 0"
+	if [ -n "$old" ]; then
+		dmsetup load "$1" --table "$table"
+		dmsetup suspend --nolockfs "$1"
+		dmsetup resume --noudevsync "$1"
+		losetup -d "$old"
+	else
+		dmsetup create --noudevsync "$1" --table "$table"
+		dmsetup mknodes "$1"
+	fi
+}
+
+# gone NAME
+gone() {
+	dmsetup remove --noudevsync "$1"
+	rm -f "/dev/mapper/$1"
+	losetup -d "${loops[$1]}"
+	unset "loops[$1]"
+}
+
+# waiting UNIT: it has writes that have not ended.
+waiting() {
+	local writes
+	read -r _ writes <"/sys/block/ubd$1/inflight"
+	[ "$writes" -gt 0 ]
+}
+
+# files TURN OPTION...: random writes to files in top, whose bytes are known by
+# their place and the turn; or, with --verify_only, a look at every one of them.
+files() {
+	local turn=$1
+	shift
+	fio --directory=top --name=file --numjobs=3 --ioengine=psync --rw=randwrite --bsrange=4k-64k \
+		--size=${mb}M --randseed="$turn" --verify=pattern --verify_pattern="%o\"turn $turn\"" \
+		--verify_fatal=1 --verify_state_save=0 "$@"
+}
+
+# writes: turn after turn, until told to stop; the file turn has the last one.
+writes() {
+	local turn=0
+	until [ -e stop ]; do
+		turn=$((turn + 1))
+		files $turn --do_verify=0 --fsync=64 || return
+		echo $turn >turn
+	done
+}
+
+# stack NAME DIRECT DEVICE FS FS FS: three units, one upon the other.
+stack() {
+	local what=$1 direct=$2 load flusher
+	shift
+	mount "$2" low
+	rm -rf low/*
+	truncate -s 400M low/back
+	truncate -s 200M low/back2
+	truncate -s 360M start1
+	model make-cow start2 low/back2 --shape none --name "$PWD/low/back2"
+	swing one start1
+	swing two start2
+	load direct_io="$direct" "ubd0=$PWD/low/cow:$PWD/low/back" ubd1=/dev/mapper/one ubd2=/dev/mapper/two
+	mkfs."$3" -q /dev/ubda
+	mount /dev/ubda mid
+	truncate -s 360M mid/file
+	swing one mid/file
+	mkfs."$4" -q /dev/ubdb
+	mount /dev/ubdb mid2
+	cp --sparse=always start2 mid2/file
+	swing two mid2/file
+	mkfs."$5" -q /dev/ubdc
+	mount /dev/ubdc top
+	check "$what: three units upon each other, each on the file system on the next" test -b /dev/ubdc
+
+	rm -f stop turn
+	writes >log 2>&1 &
+	load=$!
+	wait_for test -e top/file.2.0
+	for ((i = 0; i < $(scaled 4); i++)); do
+		sync
+		echo 3 >/proc/sys/vm/drop_caches
+	done
+	check "$what: synced, and caches dropped, under load" kill -0 $load
+
+	fsfreeze -f low
+	# With something of its own to write: the load may have nothing dirty just now.
+	{ head -c 64k data >top/data && sync -f top; } &
+	flusher=$!
+	wait_for waiting a
+	check "$what: on a frozen file system reads go on" \
+		dd if=/dev/ubda of=/dev/null bs=4k count=16 iflag=direct status=none
+	check "$what: and writes wait" waiting a
+	check "$what: as does a sync two levels above" kill -0 $flusher
+	fsfreeze -u low
+	wait $flusher
+	is "$what: which ends when it is thawed" "$?" 0
+
+	# The machine goes to sleep, as far as a guest can and wake up.
+	echo 0 >/sys/power/sync_on_suspend
+	echo 1 >/sys/power/freeze_filesystems
+	mark
+	check "$what: told to sleep and called off" python3 "$e2e/pressure.py" suspend "$(scaled 4)"
+	check "$what: when all file systems were frozen" grep -q "Freezing user space processes aborted" <(messages)
+	wait_for test -e turn
+	check "$what: the load goes on" kill -0 $load
+	touch stop
+	wait $load
+	is "$what: and ends well" "$?" 0
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	check "$what: every byte is right" files "$(cat turn)" --verify_only
+
+	# What holds a file system must let go of it, from the top down.
+	umount top
+	check "$what: fsck" "check_$5" /dev/ubdc
+	sync /dev/ubdc
+	swing two start2
+	umount mid2
+	sync /dev/ubdb
+	swing one start1
+	umount mid
+	check "$what: unloaded" unload
+	gone one
+	gone two
+	umount low
+}
+
+# frozen NAME DEVICE: unloading, when the file system with the file is frozen.
+frozen() {
+	local what=$1 pid
+	mount "$2" low
+	truncate -s 16M low/image
+	load "ubd0=$PWD/low/frozen:$PWD/low/image"
+	dd if=data of=/dev/ubda bs=64k oflag=direct status=none
+	fsfreeze -f low
+	rmmod rnull_ubd &
+	pid=$!
+	wait_for sleeps $pid
+	check "$what: unloading waits for a frozen file system" kill -0 $pid
+	fsfreeze -u low
+	wait $pid
+	is "$what: and ends when it is thawed" "$?" 0
+	load "ubd0=$PWD/low/frozen"
+	check "$what: with all that was written" cmp -n "$(stat -c %s data)" data /dev/ubda
+	unload
+	umount low
+}
+
+# swapped: pages written to swap since the boot.
+swapped() {
+	awk '$1 == "pswpout" { print $2 }' /proc/vmstat
+}
+
+# swaps NAME DEVICE: swap on a COW unit and on a plain one. Past the page cache:
+# when there is no memory, there is none to put a page in that is to go out, and
+# the units wait for it for ever, as loop devices do.
+swaps() {
+	local what=$1 mb before after
+	mount "$2" low
+	rm -rf low/*
+	truncate -s 256M low/plain low/swap_back
+	load direct_io=3 "ubd0=$PWD/low/plain" "ubd1=$PWD/low/swap:$PWD/low/swap_back"
+	mkswap -q /dev/ubda
+	mkswap -q /dev/ubdb
+	# Of one priority: pages go to both by turns.
+	swapon -p 1 /dev/ubda /dev/ubdb
+	before=$(swapped)
+	mb=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) + 32 }' /proc/meminfo)
+	check "$what: a program with more memory than there is" python3 "$e2e/pressure.py" memory "$mb"
+	after=$(swapped)
+	note "$what: $((after - before)) pages swapped out"
+	check "$what: it was swapped out" test $((after - before)) -gt 4096
+	refuse "$what: no unload while there is swap on a unit" rmmod rnull_ubd
+	check "$what: swap is taken off" swapoff /dev/ubda /dev/ubdb
+	check "$what: unloaded" unload
+	umount low
+}
+
+guest_all() {
+	mkdir /tmp/here
+	cd /tmp/here || return
+	mkdir low mid mid2 top
+	dd if=/dev/urandom of=data bs=1M count=4 status=none
+	note "$(awk '/^MemTotal|^MemAvail/ { print $1 $2 / 1024 " MB" }' /proc/meminfo)"
+	stack "on ext4" 0 /dev/vda ext4 xfs ext4
+	[ -n "$debug" ] || stack "on xfs, direct" 7 /dev/vdb xfs ext4 xfs
+	frozen "ext4" /dev/vda
+	frozen "xfs" /dev/vdb
+	swaps swap /dev/vda
+	plan
+}
+
+mb=5 mem=288M
+[ -z "$debug" ] || mb=2 mem=512M
+if [ $# != 0 ]; then
+	"$1_$3"
+	exit
+fi
+
+truncate -s 3G ext4 xfs
+mkfs.ext4 -q ext4
+mkfs.xfs -q xfs
+guest_tests all --disk "$work/ext4" --disk "$work/xfs" --mem $mem
+plan
