@@ -46,11 +46,11 @@ impl Operations for Ubd {
 
     fn queue_rq(shared: &Shared, queue: usize, rq: Request<Self>, last: bool) {
         match rq.operation() {
+            // What a file system does for direct I/O may wait for I/O of its own, which as long as
+            // the submitter is here is only put on its list.
+            Operation::Read if shared.image.tries_direct_io() => shared.add(queue, rq),
             Operation::Read => {
                 let noio = NoIo::new();
-                let Some(rq) = io::start_direct(&shared.image, rq, Wait::Never) else {
-                    return;
-                };
                 let result = io::read(&shared.image, &rq, Wait::Never);
                 drop(noio);
                 match result {
@@ -159,8 +159,23 @@ impl Disk {
 
 /// The queue's limits: what the file that is written can do.
 fn limits(options: &Options<'_>, image: &Image) -> Result<Limits> {
-    let file = &image.top()?.file;
+    let top = image.top()?;
+    let file = &top.file;
+    let device = file.device_limits();
     let logical_block_size = image.block_size();
+    // What is less than a page, the page cache has to read first.
+    let page = if image.tries_direct_io() {
+        0
+    } else {
+        PAGE_SIZE as u32
+    };
+    let physical_block_size = logical_block_size.max(page).max(device.physical_block_size);
+    // Where the first block of the file starts that the disk has the start of.
+    let data = top.map.as_ref().map_or(0, |map| map.layout.data_offset);
+    let first_multiple = |unit: u32| match data.checked_rem(u64::from(unit)) {
+        None | Some(0) => 0,
+        Some(over) => unit - over as u32,
+    };
     let trim = !options.flags.no_trim && !image.is_read_only() && file.can_punch_holes();
     let discard_granularity = if trim {
         file.block_size().max(logical_block_size)
@@ -169,14 +184,20 @@ fn limits(options: &Options<'_>, image: &Image) -> Result<Limits> {
     };
     Ok(Limits {
         logical_block_size,
-        // What is less than a page, the page cache has to read first.
-        physical_block_size: PAGE_SIZE as u32,
+        physical_block_size,
+        alignment_offset: first_multiple(physical_block_size),
+        optimal_io_size: device.optimal_io_size,
         max_request: MAX_REQUEST,
         memory_alignment: image.memory_alignment(),
         discard_granularity,
+        discard_alignment: first_multiple(discard_granularity),
         write_zeroes: trim,
         write_cache: !options.flags.sync && !image.is_read_only(),
-        rotational: file.is_rotational(),
+        rotational: image
+            .layers()
+            .iter()
+            .any(|layer| layer.file.is_rotational()),
+        stable_writes: image.tries_direct_io() && device.stable_writes,
     })
 }
 

@@ -9,7 +9,7 @@
 use crate::ubd::{
     cow::bitmap::PageBytes,
     image::{page_in_file, Image, Layer, Map},
-    options::Brief,
+    kernel::file::SyncError,
 };
 use kernel::{alloc::flags::__GFP_NOWARN, prelude::*};
 
@@ -26,8 +26,8 @@ impl Image {
     /// Makes all writes durable that have completed before the call.
     ///
     /// May sleep, for long. When it returns an error none of them can be relied on that was not
-    /// before. After an error of the file itself the image is read-only, because the kernel
-    /// reports a lost page once only, so that later syncs would claim success.
+    /// before. After an error with which written pages may be lost the image is read-only, because
+    /// the kernel reports that once only, so that later syncs would claim success.
     pub(crate) fn flush(&self) -> Result {
         let _one_at_a_time = self.flushing.lock();
         if self.is_read_only() {
@@ -95,13 +95,11 @@ impl Image {
     }
 
     fn sync(&self, layer: &Layer) -> Result {
-        layer.file.sync().inspect_err(|e| {
-            if self.fail() {
-                pr_err!(
-                    "{}: sync failed with {e:?}, read-only from now on\n",
-                    Brief(&layer.path)
-                );
+        layer.file.sync().map_err(|SyncError { error, lost }| {
+            if lost {
+                self.fail(layer, "sync", error);
             }
+            error
         })
     }
 }

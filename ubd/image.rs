@@ -9,13 +9,15 @@ use crate::ubd::{
     cow::bitmap::{self, Bitmap, NotLoaded},
     cow::layout::Layout,
     kernel::file::{DirectAlignment, File, Through},
+    kernel::ratelimit::RateLimit,
+    options::Brief,
     plan,
 };
 use kernel::{
     block::{SECTOR_SHIFT, SECTOR_SIZE},
     new_mutex,
     prelude::*,
-    sync::atomic::{Atomic, Relaxed},
+    sync::atomic::{Atomic, Full, Relaxed},
     sync::Mutex,
 };
 
@@ -36,22 +38,14 @@ pub(crate) struct Layer {
     /// `None` for a plain file.
     pub(crate) map: Option<Map>,
     /// Whether a read may be tried where it must not wait for a disk.
-    reads_at_once: ReadsAtOnce,
+    reads_at_once: bool,
+    /// What a range that is freed or zeroed by the file itself has to be a multiple of, in bytes:
+    /// a power of two.
+    zeroing_unit: u64,
     /// How the file can be used past the page cache, if it can and has one.
     alignment: Option<DirectAlignment>,
     /// Whether it is.
     direct: bool,
-}
-
-/// How a file answers a read that must not wait for a disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ReadsAtOnce {
-    /// It never waits.
-    Always,
-    /// It says when it would have to wait.
-    IfCached,
-    /// It can't be asked.
-    Never,
 }
 
 impl Layer {
@@ -59,22 +53,18 @@ impl Layer {
     pub(crate) fn new(file: File, path: KVec<u8>, map: Option<Map>) -> Self {
         let in_memory = file.is_in_memory();
         // A block device takes its inode's lock whatever is asked for.
-        let reads_at_once = if in_memory {
-            ReadsAtOnce::Always
-        } else if file.can_read_nowait() && !file.is_block_device() {
-            ReadsAtOnce::IfCached
-        } else {
-            ReadsAtOnce::Never
-        };
+        let reads_at_once = in_memory || file.can_read_nowait() && !file.is_block_device();
         let alignment = match in_memory {
             true => None,
             false => file.direct_alignment(),
         };
+        let zeroing_unit = file.device_limits().logical_block_size.max(1).into();
         Self {
             file,
             path,
             map,
             reads_at_once,
+            zeroing_unit,
             alignment,
             direct: false,
         }
@@ -94,9 +84,16 @@ impl Layer {
     /// Has the file used past the page cache, where offset and length are aligned.
     pub(crate) fn set_direct(&mut self) {
         if self.alignment.is_some() {
-            self.reads_at_once = ReadsAtOnce::Never;
+            self.reads_at_once = false;
             self.direct = true;
+            // A page of the bitmap must not come with pages of data, which it would write too.
+            self.file.set_no_readahead();
         }
+    }
+
+    /// See the field.
+    pub(crate) fn zeroing_unit(&self) -> u64 {
+        self.zeroing_unit
     }
 
     /// Whether this layer is to be used past the page cache, at offsets and lengths of which `bits`
@@ -111,12 +108,11 @@ impl Layer {
     /// Returns `EAGAIN` when it must not be done at all without waiting.
     #[inline]
     pub(crate) fn through(&self, wait: Wait, bits: u64) -> Result<Through> {
-        match (wait, self.reads_at_once) {
-            (_, ReadsAtOnce::Always) => Ok(Through::Cache),
-            (Wait::Allowed, _) if self.is_direct(bits) => Ok(Through::Direct),
-            (Wait::Allowed, _) => Ok(Through::Cache),
-            (Wait::Never, ReadsAtOnce::IfCached) => Ok(Through::CacheOnly),
-            (Wait::Never, ReadsAtOnce::Never) => Err(EAGAIN),
+        match wait {
+            Wait::Allowed if self.is_direct(bits) => Ok(Through::Direct),
+            Wait::Allowed => Ok(Through::Cache),
+            Wait::Never if self.reads_at_once => Ok(Through::CacheOnly),
+            Wait::Never => Err(EAGAIN),
         }
     }
 }
@@ -150,6 +146,9 @@ pub(crate) struct Image {
     direct: bool,
     /// Set when it can't be known any more what of the written data is on disk.
     failed: Atomic<bool>,
+    /// Of what is said of failed requests.
+    #[pin]
+    pub(super) complaints: RateLimit,
     #[pin]
     loading: Mutex<()>,
     /// Held by the one who takes up the file's size.
@@ -175,6 +174,7 @@ impl Image {
             read_only,
             direct,
             failed: Atomic::new(false),
+            complaints <- RateLimit::new(),
             loading <- new_mutex!((), "ubd_loading"),
             resizing <- new_mutex!((), "ubd_resizing"),
             flushing <- new_mutex!((), "ubd_flushing"),
@@ -206,9 +206,19 @@ impl Image {
         Ok(())
     }
 
-    /// Whether the files are used past the page cache.
+    /// Whether the files are used past the page cache, those that have one.
     pub(crate) fn has_direct_io(&self) -> bool {
         self.direct
+    }
+
+    /// Whether all files are in memory.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.layers.iter().all(|layer| layer.file.is_in_memory())
+    }
+
+    /// Whether requests are to be tried with direct I/O: not if all files are in memory.
+    pub(crate) fn tries_direct_io(&self) -> bool {
+        self.direct && self.layers.iter().any(|layer| layer.direct)
     }
 
     /// The unit of requests, in bytes: a sector of the written file if that is a COW file, else
@@ -294,9 +304,26 @@ impl Image {
         self.failed.load(Relaxed)
     }
 
-    /// Makes the image read-only for good, and says whether it was not before.
-    pub(crate) fn fail(&self) -> bool {
-        !self.failed.xchg(true, kernel::sync::atomic::Full)
+    /// Makes the image read-only for good, because `what` has failed on the file of `layer`, and
+    /// says so.
+    pub(crate) fn fail(&self, layer: &Layer, what: &str, e: Error) {
+        if !self.failed.xchg(true, Full) {
+            pr_err!(
+                "{}: {what} failed with {e:?}, read-only from now on\n",
+                Brief(&layer.path)
+            );
+        }
+    }
+
+    /// Says, now and then, that a flush has failed and will be tried again.
+    pub(crate) fn say_dirty(&self, e: Error) {
+        if let Some(layer) = self.layers.first().filter(|_| self.complaints.allows()) {
+            pr_err!(
+                "{}: {} pages of its bitmap cannot be written yet: {e:?}\n",
+                Brief(&layer.path),
+                self.dirty_pages()
+            );
+        }
     }
 
     /// Returns the error that a write has to end with because of the image's state, if any.
@@ -364,25 +391,17 @@ impl Image {
         Ok(())
     }
 
-    /// Reads what is needed of the bitmap to set the bits of the `len` bytes at `pos`.
-    ///
-    /// May sleep.
-    pub(crate) fn load_bits(&self, pos: u64, len: u64) -> Result {
-        let layer = self.top()?;
-        let Some(map) = &layer.map else {
-            return Ok(());
+    /// Whether all is in memory that it takes to set the bits of the `len` bytes at `pos`.
+    pub(crate) fn has_bits(&self, pos: u64, len: u64) -> bool {
+        let Some(map) = self.top_map() else {
+            return true;
         };
         let shift = map.layout.sector_shift;
         let last = Bitmap::page_of((pos + len - 1) >> shift);
-        for page in Bitmap::page_of(pos >> shift)..=last {
-            if !map.bitmap.has_page(page) {
-                self.load(layer, map, NotLoaded(page))?;
-            }
-        }
-        Ok(())
+        (Bitmap::page_of(pos >> shift)..=last).all(|page| map.bitmap.has_page(page))
     }
 
-    /// [`Self::set_written`], after [`Self::load_bits`]. May be called in any context.
+    /// [`Self::set_written`], if [`Self::has_bits`]. May be called in any context.
     pub(crate) fn set_loaded(&self, pos: u64, len: u64) -> Result {
         let Some(map) = self.top_map() else {
             return Ok(());

@@ -7,7 +7,6 @@ use crate::ubd::{
     kernel::blk_mq::{Operation, Operations, Request},
     kernel::file::{File, Through},
     kernel::iov_iter::IovIter,
-    kernel::ratelimit,
     options::Brief,
 };
 use kernel::prelude::*;
@@ -27,7 +26,10 @@ pub(crate) fn do_io<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
         Operation::Flush => Ok(()),
         Operation::Other => Err(EOPNOTSUPP),
     };
-    complain(image, rq, result)
+    match result {
+        Ok(()) => result,
+        Err(e) => complain(image, image.top().ok(), rq, e),
+    }
 }
 
 /// Fills the pages of a read. What the files lack reads as zeros.
@@ -36,9 +38,11 @@ pub(crate) fn do_io<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
 /// with [`Wait::Allowed`] it may sleep for long.
 pub(crate) fn read<T: Operations>(image: &Image, rq: &Request<T>, wait: Wait) -> Result {
     let mut pos = rq.offset();
+    let mut layer = image.top().ok();
     let result = rq.try_for_each_bio(|iter| {
         while iter.len() > 0 {
             let piece = image.locate(pos, iter.len() as u64, wait)?;
+            layer = Some(piece.layer);
             let through = piece.layer.through(wait, piece.offset | piece.len)?;
             iter.window(piece.len as usize, |iter| {
                 fill(&piece.layer.file, iter, piece.offset, through)
@@ -48,20 +52,27 @@ pub(crate) fn read<T: Operations>(image: &Image, rq: &Request<T>, wait: Wait) ->
         Ok(())
     });
     match result {
-        Err(e) if e == EAGAIN && wait == Wait::Never => result,
-        _ => complain(image, rq, result),
+        Ok(()) => result,
+        // A task that is about to be killed is told EINTR: others may wait for what it reads.
+        Err(e) if wait == Wait::Never && (e == EAGAIN || e == EINTR) => Err(EAGAIN),
+        Err(e) => complain(image, layer, rq, e),
     }
 }
 
 /// Says, now and then, which file a request has failed for and why: the block layer knows neither,
-/// and has one status for most errors. Gives the result back.
+/// and has one status for most errors. Gives the error back.
 ///
 /// May be called in any context.
-fn complain<T: Operations>(image: &Image, rq: &Request<T>, result: Result) -> Result {
-    let Err(e) = result else { return result };
+#[cold]
+fn complain<T: Operations>(
+    image: &Image,
+    layer: Option<&Layer>,
+    rq: &Request<T>,
+    e: Error,
+) -> Result {
     // When the image failed that was said; and what is not supported is not tried again.
-    if !image.has_failed() && e != EOPNOTSUPP && ratelimit::allows() {
-        if let Ok(layer) = image.top() {
+    if !image.has_failed() && e != EOPNOTSUPP && image.complaints.allows() {
+        if let Some(layer) = layer {
             pr_err!(
                 "{}: {:?} of {} bytes at byte {} of its disk failed: {e:?}\n",
                 Brief(&layer.path),
@@ -71,7 +82,7 @@ fn complain<T: Operations>(image: &Image, rq: &Request<T>, result: Result) -> Re
             );
         }
     }
-    result
+    Err(e)
 }
 
 /// Fills all of `iter` from `file` at `offset`, with zeros behind the file's end.
@@ -112,34 +123,30 @@ fn write<T: Operations>(image: &Image, rq: &Request<T>) -> Result {
     image.set_written(rq.offset(), rq.len())
 }
 
-/// Starts a read or a write past the page cache, if the image's files are used so and all of the
-/// request is in one of them; [`end_direct`] ends it. Otherwise the request is given back.
+/// Starts a read or a write past the page cache, on the account of the cgroup that it came from;
+/// [`end_direct`] ends it. The request is given back if it can't be done so, as a whole and in one
+/// file, or the bitmap has to be read first.
 ///
-/// With [`Wait::Never`] what would have to wait for a disk to be started is given back too, or ends
-/// with `EAGAIN`; else this may sleep. A write is for a kernel thread.
-pub(crate) fn start_direct<T: Operations>(
-    image: &Image,
-    rq: Request<T>,
-    wait: Wait,
-) -> Option<Request<T>> {
-    if !image.has_direct_io() || !rq.has_one_bio() {
+/// May sleep, but does not wait for the data. To be called in a kernel thread.
+pub(crate) fn start_direct<T: Operations>(image: &Image, rq: Request<T>) -> Option<Request<T>> {
+    if !rq.has_one_bio() {
         return Some(rq);
     }
     let (offset, len) = (rq.offset(), rq.len());
     let found = match rq.operation() {
         Operation::Read => image
-            .locate(offset, len, wait)
+            .locate(offset, len, Wait::Never)
             .map(|piece| (piece.layer, piece.offset, piece.len)),
-        Operation::Write => image
+        Operation::Write if image.has_bits(offset, len) => image
             .check_writable()
-            .and_then(|()| image.load_bits(offset, len))
             .and_then(|()| image.top())
             .map(|layer| (layer, offset_in_top(layer, offset), len)),
         _ => return Some(rq),
     };
     match found {
         Ok((layer, at, part)) if part == len && layer.is_direct(at | len) => {
-            rq.start_direct(&layer.file, at, wait == Wait::Never);
+            let _account = rq.account();
+            rq.start_direct(&layer.file, at);
             None
         }
         // Whoever takes it up finds the error again.
@@ -164,7 +171,15 @@ pub(crate) fn end_direct<T: Operations>(
         // The file ends here, or its file system is full.
         Ok(_) => None,
         Err(e) if e == EAGAIN || e == EOPNOTSUPP => None,
-        Err(e) => Some(complain(image, rq, Err(e))),
+        Err(e) => {
+            // What was started is in one file.
+            let piece = image.locate(rq.offset(), rq.len(), Wait::Never);
+            let layer = match rq.operation() {
+                Operation::Read => piece.ok().map(|piece| piece.layer),
+                _ => image.top().ok(),
+            };
+            Some(complain(image, layer, rq, e))
+        }
     }
 }
 
@@ -172,16 +187,31 @@ pub(crate) fn end_direct<T: Operations>(
 fn zero<T: Operations>(image: &Image, rq: &Request<T>, unmap: bool) -> Result {
     image.check_writable()?;
     let layer = image.top()?;
-    let offset = offset_in_top(layer, rq.offset());
-    let done = if unmap {
-        layer.file.punch_hole(offset, rq.len())
+    let file = &layer.file;
+    let start = offset_in_top(layer, rq.offset());
+    let end = start + rq.len();
+    // The file does what it can do by itself, which of a device is whole blocks.
+    let within = layer.zeroing_unit() - 1;
+    let (from, to) = ((start + within) & !within, end & !within);
+    if from < to {
+        let done = if unmap {
+            file.punch_hole(from, to - from)
+        } else {
+            file.zero_range(from, to - from)
+        };
+        match done {
+            // A device has forgotten by now what was to be written there.
+            Err(_) if file.is_block_device() => file
+                .write_zeros(from, to - from)
+                .inspect_err(|e| image.fail(layer, "zeroing", *e))?,
+            // Only tmpfs and the like can do the one and not the other.
+            Err(e) if e == EOPNOTSUPP && !unmap => file.write_zeros(from, to - from)?,
+            result => result?,
+        }
+        file.write_zeros(start, from - start)?;
+        file.write_zeros(to, end - to)?;
     } else {
-        layer.file.zero_range(offset, rq.len())
-    };
-    match done {
-        // Only tmpfs and the like can do the one and not the other.
-        Err(e) if e == EOPNOTSUPP && !unmap => layer.file.write_zeros(offset, rq.len())?,
-        result => result?,
+        file.write_zeros(start, end - start)?;
     }
     image.set_written(rq.offset(), rq.len())
 }

@@ -140,6 +140,7 @@ impl Opening<'_> {
             (Err(e), _) => return Err(self.cannot_open("", path, e)),
         };
         self.lock(&file, path, !self.read_only)?;
+        self.forget_lost(&file, path)?;
         if self.flags.data {
             return self.plain(file, path);
         }
@@ -213,6 +214,26 @@ impl Opening<'_> {
         }
         file.lock(exclusive)
             .map_err(|e| self.failed(path, "cannot be locked, another process or unit has it", e))
+    }
+
+    /// Sees to it that what was lost on its way to the disk is not taken for what is there. A flush
+    /// makes nothing durable that is in the page cache and counts as clean.
+    fn forget_lost(&self, file: &File, path: &[u8]) -> Result {
+        if self.read_only {
+            return Ok(());
+        }
+        let failed = "has failed to be written before, and cannot be read from the disk again";
+        if let Some(e) = file
+            .forget_lost()
+            .map_err(|e| self.failed(path, failed, e))?
+        {
+            pr_warn!(
+                "{}: {}: writing it has failed before ({e:?}), what is on the disk is used\n",
+                self.label,
+                Brief(path)
+            );
+        }
+        Ok(())
     }
 
     /// Opens a backing file, and locks it.
@@ -305,7 +326,10 @@ impl Opening<'_> {
                 file
             }
         };
-        if let Err(e) = self.fill(&file, path, &header, &layout) {
+        let filled = self
+            .fill(&file, path, &header, &layout)
+            .and_then(|()| File::sync_name(path));
+        if let Err(e) = filled {
             // An empty file can be made a COW file by the next attempt; what else is wrong
             // with it, the first error tells better.
             let _ = file.truncate(0);
@@ -681,12 +705,13 @@ impl Opening<'_> {
                     NoDirect::Page(found.offset.max(found.memory))
                 }
                 Some(found) if !found.fits(size) => NoDirect::Size(size, found.offset),
-                Some(found) => {
+                // The bitmap is written by the page cache, of which no page must have data too.
+                Some(_) => {
                     let data = layer.map.as_ref().map_or(0, |map| map.layout.data_offset);
-                    if found.fits(data) {
+                    if data % PAGE_SIZE as u64 == 0 {
                         continue;
                     }
-                    NoDirect::Data(data, found.offset)
+                    NoDirect::Data(data)
                 }
             };
             pr_warn!(
@@ -739,8 +764,8 @@ enum NoDirect {
     Page(u32),
     /// The disk has this size, the file is read in units of that.
     Size(u64, u32),
-    /// The COW file's data starts here, and is read in units of that.
-    Data(u64, u32),
+    /// The COW file's data starts here, in a page with a part of its bitmap.
+    Data(u64),
 }
 
 impl fmt::Display for NoDirect {
@@ -753,8 +778,8 @@ impl fmt::Display for NoDirect {
             Self::Size(size, unit) => f.write_fmt(fmt!(
                 "it wants units of {unit} bytes, and the disk has {size}"
             )),
-            Self::Data(data, unit) => f.write_fmt(fmt!(
-                "it wants units of {unit} bytes, and its data starts at byte {data}"
+            Self::Data(data) => f.write_fmt(fmt!(
+                "its data starts at byte {data}, within one of the pages of {PAGE_SIZE} bytes"
             )),
         }
     }
@@ -782,7 +807,7 @@ fn write_header(file: &File, bytes: &[u8]) -> Result {
         file.sync()?;
     }
     file.write_at(first, 0)?;
-    file.sync()
+    Ok(file.sync()?)
 }
 
 fn cow_of(header: &Header<'_>, layout: Layout) -> Result<Cow> {

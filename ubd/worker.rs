@@ -10,10 +10,10 @@
 use crate::ubd::{
     attributes::Identity,
     disk::Ubd,
-    image::{Image, Wait},
+    image::Image,
     io,
     kernel::blk_mq::{Completions, Request, RequestList},
-    kernel::thread::{self, Body, NoIo},
+    kernel::thread::{self, Body, ServesIo},
     kernel::workqueue::Workqueue,
 };
 use kernel::{
@@ -145,10 +145,18 @@ impl Shared {
 
     /// Carries out a request that has to wait for a disk. May sleep.
     pub(crate) fn do_cold(&self, rq: Request<Ubd>) {
-        let _noio = NoIo::new();
+        let _serves_io = ServesIo::new();
         let result = io::do_io(&self.image, &rq);
         self.note_dirty();
+        self.note_failed(&rq);
         rq.end(result);
+    }
+
+    /// Has the disk of `rq` read-only for all to see, if the image is so after an error. May sleep.
+    fn note_failed(&self, rq: &Request<Ubd>) {
+        if self.image.has_failed() {
+            rq.set_disk_read_only();
+        }
     }
 
     /// Has dirty pages of the bitmap, if there are any, written in a while. May be called in any
@@ -164,6 +172,9 @@ impl Shared {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     queue: usize,
+    /// Whether requests are ended several at a time: where one can make another wait for long,
+    /// what is done must not wait with it.
+    batches: bool,
 }
 
 impl Worker {
@@ -176,6 +187,7 @@ impl Worker {
         let body = Self {
             shared: shared.clone(),
             queue,
+            batches: shared.image.is_in_memory(),
         };
         let thread = thread::Thread::spawn(name, Arc::new(body, GFP_KERNEL)?)?;
         if let Some(queue) = shared.queues.get(queue) {
@@ -191,14 +203,19 @@ impl Body for Worker {
         let Some(queue) = shared.queues.get(self.queue) else {
             return;
         };
+        let image = &*shared.image;
+        let direct = image.tries_direct_io();
         while !queue.wait(thread::FOREVER, || false) {
-            let mut completions = Completions::new();
+            let mut completions = Completions::new(self.batches);
             for rq in queue.list.take() {
-                let account = rq.account();
-                let rq = io::start_direct(&shared.image, rq, Wait::Allowed);
-                drop(account);
-                let Some(rq) = rq else { continue };
-                let result = io::do_io(&shared.image, &rq);
+                if direct {
+                    if let Some(rq) = io::start_direct(image, rq) {
+                        shared.add_cold(rq);
+                    }
+                    continue;
+                }
+                let result = io::do_io(image, &rq);
+                shared.note_failed(&rq);
                 completions.end(rq, result);
             }
             drop(completions);
@@ -246,10 +263,19 @@ impl Body for Flusher {
                     Err(e) => rq.end(Err(e)),
                 }
             }
-            // Before the flush, so that what gets dirty meanwhile is seen by a worker.
-            shared.timed.store(false, Relaxed);
+            // Before the flush, and its looks at the marks: what gets dirty meanwhile is seen by
+            // whoever makes it so.
+            shared.timed.xchg(false, Full);
             let result = shared.image.flush();
+            if let Err(e) = result {
+                // Nobody may ever ask for it again.
+                if shared.image.is_dirty() && !shared.image.has_failed() {
+                    shared.timed.store(true, Relaxed);
+                    shared.image.say_dirty(e);
+                }
+            }
             for rq in written.take() {
+                shared.note_failed(&rq);
                 rq.end(result);
             }
         }

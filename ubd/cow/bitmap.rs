@@ -16,6 +16,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed},
+        barrier::smp_mb,
         SetOnce,
     },
 };
@@ -226,8 +227,11 @@ impl Bitmap {
     }
 
     fn mark(&self, leaf: &Leaf, page: u64) {
-        // The leaf's mark comes last, so that who takes it finds the page's.
+        // The leaf's mark comes last, so that who takes it finds the page's. Either can be there
+        // already: the page's by one who has not come to the leaf's yet, so that what is seen of
+        // that must not be older than what is seen of the page's.
         mark_bit(&leaf.dirty, page % LEAF_PAGES);
+        smp_mb(Full);
         let leaf = page / LEAF_PAGES;
         if let Some(word) = self.dirty.get((leaf / 64) as usize) {
             mark_bit(word, leaf % 64);

@@ -42,10 +42,10 @@ impl<T: Operations> Request<T> {
     /// `file`, past the page cache. [`Operations::done`] is called when it has ended; that can be
     /// before this returns.
     ///
-    /// May sleep, unless `nowait`: then the request can end with `EAGAIN`. It ends with `EINVAL` if
-    /// it is another request, `EBADF` if the file is not open for it, and `EOPNOTSUPP` if that has
-    /// no direct I/O.
-    pub(crate) fn start_direct(self, file: &File, pos: u64, nowait: bool) {
+    /// May sleep. Not for the context of a submitter, whose own list of bios would keep what the
+    /// file system waits for. Ends with `EINVAL` if it is another request, `EBADF` if the file is
+    /// not open for it, and `EOPNOTSUPP` if that has no direct I/O.
+    pub(crate) fn start_direct(self, file: &File, pos: u64) {
         let write = self.operation() == Operation::Write;
         let checked = match write {
             true => file.check_open_for_writing(),
@@ -73,7 +73,6 @@ impl<T: Operations> Request<T> {
                 bio,
                 pos,
                 write,
-                nowait,
                 Self::complete,
             )
         };

@@ -47,6 +47,36 @@ impl DirectAlignment {
     }
 }
 
+/// What the block device of a file, or that holds the file, wants. Sizes are in bytes, and 0 where
+/// there is nothing to tell.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct DeviceLimits {
+    /// The unit of all requests, of a file that is a device itself.
+    pub(crate) logical_block_size: u32,
+    /// What it writes without reading first.
+    pub(crate) physical_block_size: u32,
+    /// What requests are best a multiple of.
+    pub(crate) optimal_io_size: u32,
+    /// Whether the pages of a write must stay as they are until it has ended.
+    pub(crate) stable_writes: bool,
+}
+
+/// Why a file could not be synced.
+#[derive(Clone, Copy)]
+pub(crate) struct SyncError {
+    /// The error.
+    pub(crate) error: Error,
+    /// Whether what was written before may be lost, so that a later sync that succeeds says
+    /// nothing of it.
+    pub(crate) lost: bool,
+}
+
+impl From<SyncError> for Error {
+    fn from(e: SyncError) -> Self {
+        e.error
+    }
+}
+
 /// How a file is read or written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Through {
@@ -77,8 +107,9 @@ impl File {
     /// Opens the file at `path`, seen from the caller's root and working directory, with the
     /// caller's credentials. Reading it will not change its access time.
     ///
-    /// May sleep. Returns what `open(2)` would, and `EINVAL` for what is neither a regular file
-    /// nor a block device, or has no way to be read and written by iterators.
+    /// May sleep. Returns what `open(2)` would, `EACCES` for writing to a block device that is
+    /// read-only, and `EINVAL` for what is neither a regular file nor a block device, or has no way
+    /// to be read and written by iterators.
     pub(crate) fn open(path: &CStr, access: Access) -> Result<Self> {
         let flags = match access {
             Access::Read => bindings::O_RDONLY,
@@ -101,6 +132,11 @@ impl File {
             || (access != Access::Read && ops.write_iter.is_none())
         {
             return Err(EINVAL);
+        }
+        // SAFETY: The file is open.
+        if access != Access::Read && unsafe { helpers::ubd_file_is_read_only_device(file.as_ptr()) }
+        {
+            return Err(EACCES);
         }
         // SAFETY: The file is open.
         unsafe { helpers::ubd_file_no_atime(file.as_ptr()) };
@@ -309,9 +345,44 @@ impl File {
     /// Makes all that was written to the file durable, as `fdatasync(2)`.
     ///
     /// May sleep. Returns an error once for every write-back that failed since the last call.
-    pub(crate) fn sync(&self) -> Result {
+    pub(crate) fn sync(&self) -> Result<(), SyncError> {
+        let mut lost = false;
         // SAFETY: By the type invariant the file is open.
-        error::to_result(unsafe { bindings::vfs_fsync_range(self.as_ptr(), 0, i64::MAX, 1) })
+        let result = unsafe { helpers::ubd_file_sync(self.as_ptr(), &mut lost) };
+        error::to_result(result).map_err(|error| SyncError { error, lost })
+    }
+
+    /// Makes sure that what is read from now on is what the disk has: where the page cache has
+    /// failed to write something, it is read again. Returns why it had failed, if it had.
+    ///
+    /// May sleep. Returns `EBUSY` if the file is mapped, and what writing it does.
+    pub(crate) fn forget_lost(&self) -> Result<Option<Error>> {
+        let mut reason = 0;
+        // SAFETY: By the type invariant the file is open.
+        error::to_result(unsafe { helpers::ubd_file_forget_lost(self.as_ptr(), &mut reason) })?;
+        Ok(error::to_result(reason).err())
+    }
+
+    /// Makes the name of the new file at `path` durable, in the folder that holds it.
+    ///
+    /// May sleep. Returns what opening and syncing the folder does. Where folders can't be synced
+    /// there is nothing to do.
+    pub(crate) fn sync_name(path: &[u8]) -> Result {
+        let mut folder = KVec::new();
+        match path.iter().rposition(|c| *c == b'/') {
+            Some(at) => {
+                folder.extend_from_slice(path.get(..=at).unwrap_or_default(), GFP_KERNEL)?
+            }
+            None => folder.push(b'.', GFP_KERNEL)?,
+        }
+        folder.push(0, GFP_KERNEL)?;
+        let folder = CStr::from_bytes_with_nul(&folder).map_err(|_| EINVAL)?;
+        let folder = Self::filp_open(folder, bindings::O_RDONLY | bindings::O_DIRECTORY)?;
+        // SAFETY: By the type invariant the folder is open.
+        match error::to_result(unsafe { bindings::vfs_fsync(folder.as_ptr(), 0) }) {
+            Err(e) if e == EINVAL => Ok(()),
+            result => result,
+        }
     }
 
     /// Frees the `len` bytes at `pos`, which read as zeros from then on; the length stays.
@@ -368,6 +439,28 @@ impl File {
         unsafe { helpers::ubd_file_can_punch(self.as_ptr()) }
     }
 
+    /// Has nothing read ahead, and pages read one at a time.
+    pub(crate) fn set_no_readahead(&self) {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { helpers::ubd_file_no_readahead(self.as_ptr()) };
+    }
+
+    /// What the device below wants I/O to be like.
+    pub(crate) fn device_limits(&self) -> DeviceLimits {
+        let mut limits = DeviceLimits::default();
+        // SAFETY: By the type invariant the file is open; the fields are ours to write.
+        unsafe {
+            helpers::ubd_file_device_limits(
+                self.as_ptr(),
+                &mut limits.logical_block_size,
+                &mut limits.physical_block_size,
+                &mut limits.optimal_io_size,
+                &mut limits.stable_writes,
+            )
+        };
+        limits
+    }
+
     /// Whether the file is on a medium that turns.
     pub(crate) fn is_rotational(&self) -> bool {
         // SAFETY: By the type invariant the file is open.
@@ -382,6 +475,9 @@ impl File {
 
     /// Writes zeros to the `len` bytes at `pos`, allocating their space. May sleep.
     pub(crate) fn write_zeros(&self, pos: u64, len: u64) -> Result {
+        if len == 0 {
+            return Ok(());
+        }
         let zeros = KVec::from_elem(0u8, ZEROS, GFP_KERNEL)?;
         let mut done = 0;
         while done < len {

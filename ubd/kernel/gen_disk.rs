@@ -30,18 +30,26 @@ pub(crate) struct Limits {
     pub(crate) logical_block_size: u32,
     /// What the disk writes without reading first: a power of two.
     pub(crate) physical_block_size: u32,
+    /// Where the first of these blocks starts, for it need not be the disk's start.
+    pub(crate) alignment_offset: u32,
+    /// What requests are best a multiple of; 0 if there is nothing to tell.
+    pub(crate) optimal_io_size: u32,
     /// The longest request.
     pub(crate) max_request: u32,
     /// What the memory of requests is aligned to: a power of two. Less than 512 counts as 512.
     pub(crate) memory_alignment: u32,
     /// What a discard frees is a multiple of this; 0 if there is no discard.
     pub(crate) discard_granularity: u32,
+    /// Where the first of these multiples starts.
+    pub(crate) discard_alignment: u32,
     /// Whether the disk can be told to write zeros without being sent them.
     pub(crate) write_zeroes: bool,
     /// Whether completed writes may be lost until a flush.
     pub(crate) write_cache: bool,
     /// Whether the medium turns.
     pub(crate) rotational: bool,
+    /// Whether the pages of a write must stay as they are until it has ended.
+    pub(crate) stable_writes: bool,
 }
 
 impl Limits {
@@ -50,19 +58,29 @@ impl Limits {
         lim.logical_block_size = self.logical_block_size;
         lim.physical_block_size = self.physical_block_size;
         lim.io_min = self.physical_block_size;
+        lim.io_opt = self.optimal_io_size;
+        lim.alignment_offset = self.alignment_offset;
         lim.max_hw_sectors = self.max_request >> SECTOR_SHIFT;
         lim.max_segments = u16::MAX;
         lim.dma_alignment = self.memory_alignment.max(SECTOR_SIZE) - 1;
         lim.max_segment_size = u32::MAX;
         if self.discard_granularity != 0 {
             lim.discard_granularity = self.discard_granularity;
+            lim.discard_alignment = self.discard_alignment;
             lim.max_hw_discard_sectors = u32::MAX >> SECTOR_SHIFT;
         }
         if self.write_zeroes {
             lim.max_write_zeroes_sectors = u32::MAX >> SECTOR_SHIFT;
         }
         // SAFETY: `lim` is ours to write.
-        unsafe { helpers::ubd_limits_features(&mut lim, self.write_cache, self.rotational) };
+        unsafe {
+            helpers::ubd_limits_features(
+                &mut lim,
+                self.write_cache,
+                self.rotational,
+                self.stable_writes,
+            )
+        };
         lim
     }
 }

@@ -6,6 +6,7 @@
 #include <linux/blk-mq.h>
 #include <linux/blk-cgroup.h>
 #include <linux/blkdev.h>
+#include <linux/ctype.h>
 #include <linux/falloc.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>
@@ -16,15 +17,18 @@
 #include <linux/llist.h>
 #include <linux/memcontrol.h>
 #include <linux/moduleparam.h>
+#include <linux/pagemap.h>
 #include <linux/ptrace.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/task_stack.h>
 #include <linux/shmem_fs.h>
+#include <linux/sizes.h>
 #include <linux/statfs.h>
 #include <linux/string.h>
 #include <linux/uio.h>
+#include <uapi/linux/sched/types.h>
 #include <asm/syscall.h>
 #include <asm/unistd.h>
 
@@ -90,6 +94,63 @@ loff_t ubd_file_next_data(struct file *file, loff_t pos)
 	return vfs_llseek(file, pos, SEEK_DATA);
 }
 
+/*
+ * A device that is read-only can be opened for writing all the same, and then
+ * fails every write.
+ */
+bool ubd_file_is_read_only_device(struct file *file)
+{
+	struct inode *inode = file->f_mapping->host;
+
+	return S_ISBLK(inode->i_mode) && bdev_read_only(I_BDEV(inode));
+}
+
+/*
+ * No large folios by readahead: of a file used past the page cache only what is
+ * read and written by it must be in there.
+ */
+void ubd_file_no_readahead(struct file *file)
+{
+	spin_lock(&file->f_lock);
+	file->f_mode |= FMODE_RANDOM;
+	spin_unlock(&file->f_lock);
+}
+
+/*
+ * What the page cache could not write counts as clean there, and reads as if it
+ * had been written. Where that has happened, by whomever, the file is taken
+ * from the disk again. *error is why it was not written, or 0.
+ */
+int ubd_file_forget_lost(struct file *file, int *error)
+{
+	struct address_space *mapping = file->f_mapping;
+	errseq_t before = filemap_sample_wb_err(mapping);
+	int ret;
+
+	*error = filemap_check_wb_err(mapping, 0);
+	if (!*error)
+		return 0;
+	filemap_fdatawrite(mapping);
+	filemap_fdatawait_keep_errors(mapping);
+	ret = filemap_check_wb_err(mapping, before);
+	return ret ?: invalidate_inode_pages2(mapping);
+}
+
+/*
+ * As fdatasync(). *lost is whether what was written may be gone, so that a
+ * later call can say no more that all is there: not if the one that failed
+ * had no memory, or was interrupted, and no page's write-back has failed.
+ */
+int ubd_file_sync(struct file *file, bool *lost)
+{
+	errseq_t before = READ_ONCE(file->f_wb_err);
+	int ret = vfs_fsync(file, 1);
+
+	*lost = ret && (filemap_check_wb_err(file->f_mapping, before) ||
+			(ret != -ENOMEM && ret != -EINTR));
+	return ret;
+}
+
 static struct block_device *ubd_file_bdev(struct file *file)
 {
 	struct inode *inode = file->f_mapping->host;
@@ -142,6 +203,56 @@ unsigned int ubd_file_block_size(struct file *file)
 	return vfs_statfs(&file->f_path, &stat) ? 0 : stat.f_bsize;
 }
 
+/*
+ * What I/O to the file should be a multiple of, in bytes, by its device; 0 if
+ * there is no telling. *lbs is what it has to be, if it is a device itself.
+ */
+void ubd_file_device_limits(struct file *file, unsigned int *lbs,
+			    unsigned int *pbs, unsigned int *io_opt,
+			    bool *stable_writes)
+{
+	struct block_device *bdev = ubd_file_bdev(file);
+
+	*lbs = 0;
+	*pbs = 0;
+	*io_opt = 0;
+	*stable_writes = false;
+	if (!bdev)
+		return;
+	if (S_ISBLK(file->f_mapping->host->i_mode))
+		*lbs = bdev_logical_block_size(bdev);
+	*pbs = bdev_physical_block_size(bdev);
+	*io_opt = bdev_io_opt(bdev);
+	*stable_writes = bdev_stable_writes(bdev);
+}
+
+/*
+ * tmpfs cannot be asked for a read that does not wait: it would bring in what
+ * is swapped out. So its pages are looked up in the page cache; and where there
+ * is nothing, not even a note of what is in swap, there is a hole.
+ */
+static ssize_t ubd_shmem_read_nowait(struct kiocb *iocb, struct iov_iter *iter)
+{
+	struct address_space *mapping = iocb->ki_filp->f_mapping;
+	loff_t end = i_size_read(mapping->host);
+	pgoff_t index = iocb->ki_pos >> PAGE_SHIFT;
+	pgoff_t next = index;
+	ssize_t ret;
+
+	ret = filemap_read(iocb, iter, 0);
+	if (ret != -EAGAIN)
+		return ret;
+	if (xa_find(&mapping->i_pages, &next, ULONG_MAX, XA_PRESENT)) {
+		if (next == index)
+			return -EAGAIN;
+		end = min(end, (loff_t)next << PAGE_SHIFT);
+	}
+	if (iocb->ki_pos >= end)
+		return -EAGAIN;
+	return iov_iter_zero(min_t(u64, iov_iter_count(iter),
+				   end - iocb->ki_pos), iter);
+}
+
 ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
 			   loff_t pos, bool nowait, bool direct)
 {
@@ -154,6 +265,8 @@ ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
 	/* Nor readahead, which takes locks of the file's mapping. */
 	if (nowait)
 		iocb.ki_flags |= IOCB_NOWAIT | IOCB_NOIO;
+	if (nowait && ubd_file_in_memory(file))
+		return ubd_shmem_read_nowait(&iocb, iter);
 	if (direct)
 		iocb.ki_flags |= IOCB_DIRECT;
 	return file->f_op->read_iter(&iocb, iter);
@@ -226,7 +339,7 @@ bool ubd_file_direct_alignment(struct file *file, unsigned int *memory,
  * file systems use the iocb until they return.
  */
 ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
-			 struct bio *bio, loff_t pos, bool write, bool nowait,
+			 struct bio *bio, loff_t pos, bool write,
 			 void (*complete)(struct kiocb *iocb, long result))
 {
 	struct iov_iter iter;
@@ -238,8 +351,6 @@ ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
 		.ki_flags = iocb_flags(file) | IOCB_DIRECT,
 		.ki_ioprio = bio->bi_ioprio,
 	};
-	if (nowait)
-		iocb->ki_flags |= IOCB_NOWAIT;
 	ubd_bio_iov_iter(bio, &iter, write);
 	if (write)
 		kiocb_start_write(iocb);
@@ -273,14 +384,6 @@ bool ubd_llist_empty(const struct llist_head *head)
 	return llist_empty(head);
 }
 
-/* As loop's worker: serving write-back, it must neither wait on it nor be
- * throttled with those it serves.
- */
-void ubd_thread_serves_io(void)
-{
-	current->flags |= PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO;
-}
-
 void ubd_thread_prepare_to_sleep(void)
 {
 	set_current_state(TASK_IDLE);
@@ -289,6 +392,38 @@ void ubd_thread_prepare_to_sleep(void)
 void ubd_thread_awake(void)
 {
 	__set_current_state(TASK_RUNNING);
+}
+
+#define UBD_SERVES_IO	(PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO)
+
+/*
+ * As loop's worker: serving write-back, it must neither wait on it nor be
+ * throttled with those it serves. And it does not preempt who has just woken
+ * it with one request, and may be about to send more: on a processor that is
+ * idle it runs at once, on another the more at a time.
+ */
+void ubd_thread_serves_io(void)
+{
+	const struct sched_attr attr = {
+		.sched_policy = SCHED_BATCH,
+	};
+
+	current->flags |= UBD_SERVES_IO;
+	sched_setattr_nocheck(current, &attr);
+}
+
+/* The same for a while, for a thread of others. */
+unsigned int ubd_serves_io_begin(void)
+{
+	unsigned int flags = current->flags & UBD_SERVES_IO;
+
+	current->flags |= UBD_SERVES_IO;
+	return flags;
+}
+
+void ubd_serves_io_end(unsigned int flags)
+{
+	current_restore_flags(flags, UBD_SERVES_IO);
 }
 
 unsigned int ubd_noio_save(void)
@@ -326,12 +461,14 @@ void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
 }
 
 void ubd_limits_features(struct queue_limits *lim, bool write_cache,
-			 bool rotational)
+			 bool rotational, bool stable_writes)
 {
 	if (write_cache)
 		lim->features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
 	if (rotational)
 		lim->features |= BLK_FEAT_ROTATIONAL;
+	if (stable_writes)
+		lim->features |= BLK_FEAT_STABLE_WRITES;
 }
 
 void *ubd_disk_data(struct device *dev)
@@ -385,11 +522,14 @@ void ubd_account_end(struct ubd_account *account)
 #endif
 }
 
-bool ubd_ratelimit(void)
+void ubd_ratelimit_init(struct ratelimit_state *state)
 {
-	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, 2);
+	ratelimit_state_init(state, DEFAULT_RATELIMIT_INTERVAL, 2);
+}
 
-	return __ratelimit(&state);
+bool ubd_ratelimit(struct ratelimit_state *state)
+{
+	return __ratelimit(state);
 }
 
 /* Where lsblk and others look for a serial number: on the disk's device. */
@@ -437,9 +577,9 @@ char *ubd_module_args(void)
 	nr = syscall_get_nr(current, regs);
 	syscall_get_arguments(current, regs, args);
 	if (nr == __NR_finit_module)
-		text = strndup_user((const char __user *)args[1], PAGE_SIZE);
+		text = strndup_user((const char __user *)args[1], SZ_1M);
 	else if (nr == __NR_init_module)
-		text = strndup_user((const char __user *)args[2], PAGE_SIZE);
+		text = strndup_user((const char __user *)args[2], SZ_1M);
 	else
 		return NULL;
 	return IS_ERR(text) ? NULL : text;
@@ -481,6 +621,9 @@ __setup("ubd", ubd_setup);
 
 static int __init udb_setup(char *text)
 {
+	/* Others have options that begin so: only what could name a unit. */
+	if (*text != '=' && !isdigit(*text) && (*text < 'a' || *text > 'p'))
+		return 0;
 	ubd_keep(ubd_typos, ARRAY_SIZE(ubd_typos), text - strlen("udb"));
 	return 1;
 }

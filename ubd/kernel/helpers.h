@@ -21,6 +21,7 @@ struct kiocb;
 struct llist_head;
 struct llist_node;
 struct queue_limits;
+struct ratelimit_state;
 struct request;
 struct work_struct;
 
@@ -37,6 +38,13 @@ loff_t ubd_file_size(struct file *file);
 umode_t ubd_file_mode(struct file *file);
 bool ubd_file_nowait(struct file *file);
 bool ubd_file_in_memory(struct file *file);
+bool ubd_file_is_read_only_device(struct file *file);
+void ubd_file_no_readahead(struct file *file);
+int ubd_file_forget_lost(struct file *file, int *error);
+int ubd_file_sync(struct file *file, bool *lost);
+void ubd_file_device_limits(struct file *file, unsigned int *lbs,
+			    unsigned int *pbs, unsigned int *io_opt,
+			    bool *stable_writes);
 loff_t ubd_file_next_data(struct file *file, loff_t pos);
 bool ubd_file_can_punch(struct file *file);
 bool ubd_file_is_rotational(struct file *file);
@@ -50,7 +58,7 @@ bool ubd_file_direct_alignment(struct file *file, unsigned int *memory,
 			       unsigned int *offset);
 
 ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
-			 struct bio *bio, loff_t pos, bool write, bool nowait,
+			 struct bio *bio, loff_t pos, bool write,
 			 void (*complete)(struct kiocb *iocb, long result));
 void ubd_direct_end(struct kiocb *iocb, bool write);
 
@@ -63,6 +71,8 @@ bool ubd_llist_empty(const struct llist_head *head);
 void ubd_thread_serves_io(void);
 void ubd_thread_prepare_to_sleep(void);
 void ubd_thread_awake(void);
+unsigned int ubd_serves_io_begin(void);
+void ubd_serves_io_end(unsigned int flags);
 unsigned int ubd_noio_save(void);
 void ubd_noio_restore(unsigned int flags);
 
@@ -72,7 +82,7 @@ void ubd_batch_end(struct io_comp_batch *batch);
 void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
 		       u16 cylinders);
 void ubd_limits_features(struct queue_limits *lim, bool write_cache,
-			 bool rotational);
+			 bool rotational, bool stable_writes);
 void *ubd_disk_data(struct device *dev);
 struct gendisk *ubd_disk(struct device *dev);
 
@@ -81,7 +91,8 @@ void ubd_account_end(struct ubd_account *account);
 
 const struct attribute_group **ubd_device_groups(void);
 
-bool ubd_ratelimit(void);
+void ubd_ratelimit_init(struct ratelimit_state *state);
+bool ubd_ratelimit(struct ratelimit_state *state);
 
 void ubd_wait_for_initramfs(void);
 

@@ -25,6 +25,17 @@ extern "C" {
     pub(super) fn ubd_file_mode(file: *mut bindings::file) -> u16;
     pub(super) fn ubd_file_nowait(file: *mut bindings::file) -> bool;
     pub(super) fn ubd_file_in_memory(file: *mut bindings::file) -> bool;
+    pub(super) fn ubd_file_is_read_only_device(file: *mut bindings::file) -> bool;
+    pub(super) fn ubd_file_no_readahead(file: *mut bindings::file);
+    pub(super) fn ubd_file_forget_lost(file: *mut bindings::file, error: *mut i32) -> i32;
+    pub(super) fn ubd_file_sync(file: *mut bindings::file, lost: *mut bool) -> i32;
+    pub(super) fn ubd_file_device_limits(
+        file: *mut bindings::file,
+        lbs: *mut c_uint,
+        pbs: *mut c_uint,
+        io_opt: *mut c_uint,
+        stable_writes: *mut bool,
+    );
     pub(super) fn ubd_file_next_data(file: *mut bindings::file, pos: i64) -> i64;
     pub(super) fn ubd_file_can_punch(file: *mut bindings::file) -> bool;
     pub(super) fn ubd_file_is_rotational(file: *mut bindings::file) -> bool;
@@ -54,7 +65,6 @@ extern "C" {
         bio: *mut bindings::bio,
         pos: i64,
         write: bool,
-        nowait: bool,
         complete: unsafe extern "C" fn(*mut bindings::kiocb, c_long),
     ) -> isize;
     pub(super) fn ubd_direct_end(iocb: *mut bindings::kiocb, write: bool);
@@ -75,6 +85,8 @@ extern "C" {
     pub(super) fn ubd_thread_serves_io();
     pub(super) fn ubd_thread_prepare_to_sleep();
     pub(super) fn ubd_thread_awake();
+    pub(super) fn ubd_serves_io_begin() -> c_uint;
+    pub(super) fn ubd_serves_io_end(flags: c_uint);
     pub(super) fn ubd_noio_save() -> c_uint;
     pub(super) fn ubd_noio_restore(flags: c_uint);
 
@@ -88,6 +100,7 @@ extern "C" {
         lim: *mut bindings::queue_limits,
         write_cache: bool,
         rotational: bool,
+        stable_writes: bool,
     );
 
     pub(super) fn ubd_disk_data(dev: *mut bindings::device) -> *mut c_void;
@@ -105,7 +118,8 @@ extern "C" {
 
     pub(super) fn ubd_device_groups() -> *mut *const bindings::attribute_group;
 
-    pub(super) fn ubd_ratelimit() -> bool;
+    pub(super) fn ubd_ratelimit_init(state: *mut bindings::ratelimit_state);
+    pub(super) fn ubd_ratelimit(state: *mut bindings::ratelimit_state) -> bool;
 
     pub(super) fn ubd_wait_for_initramfs();
     #[cfg(MODULE)]

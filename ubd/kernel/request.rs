@@ -206,18 +206,20 @@ impl<T: Operations> Request<T> {
     pub(crate) fn end(self, result: Result) {
         let status = match result {
             Ok(()) => bindings::BLK_STS_OK as bindings::blk_status_t,
-            Err(e) => {
-                // The block layer has one status for both, and knows but one of them.
-                let quota = e.to_errno() == -(bindings::EDQUOT as i32);
-                let e = if quota { ENOSPC } else { e };
-                // SAFETY: A function of a number.
-                unsafe { bindings::errno_to_blk_status(e.to_errno()) }
-            }
+            Err(e) => status(e),
         };
         let this = ManuallyDrop::new(self);
         // SAFETY: By the type invariant the request is started, and as `self` is gone nobody uses
         // it any more.
         unsafe { bindings::blk_mq_end_request(this.rq.as_ptr(), status) };
+    }
+
+    /// Makes the request's disk read-only, and lets users know with a uevent.
+    ///
+    /// May sleep.
+    pub(crate) fn set_disk_read_only(&self) {
+        // SAFETY: The disk is valid while its queue has a request.
+        unsafe { bindings::set_disk_ro((*self.rq().q).disk, true) };
     }
 
     /// Has [`Operations::work`] called for the request, on a thread of `queue`.
@@ -231,11 +233,25 @@ impl<T: Operations> Request<T> {
 
 impl<T: Operations> Drop for Request<T> {
     fn drop(&mut self) {
-        // SAFETY: A function of a number.
-        let status = unsafe { bindings::errno_to_blk_status(EIO.to_errno()) };
         // SAFETY: By the type invariant the request is started, and not used after `self`.
-        unsafe { bindings::blk_mq_end_request(self.rq.as_ptr(), status) };
+        unsafe { bindings::blk_mq_end_request(self.rq.as_ptr(), status(EIO)) };
     }
+}
+
+/// The status that stands for an error of a file.
+fn status(e: Error) -> bindings::blk_status_t {
+    let errno = e.to_errno();
+    let e = if errno == -(bindings::EDQUOT as i32) {
+        // The block layer has one status for both, and knows but one of them.
+        ENOSPC
+    } else if e == EAGAIN || e == EBUSY || errno == -(bindings::EREMCHG as i32) {
+        // From a file they are errors; as a status they would ask the block layer to try again.
+        EIO
+    } else {
+        e
+    };
+    // SAFETY: A function of a number.
+    unsafe { bindings::errno_to_blk_status(e.to_errno()) }
 }
 
 /// See [`Request::account`].
@@ -259,6 +275,7 @@ impl Drop for OnAccount {
 /// The requests in `batch` were given up to it and succeeded.
 pub(crate) struct Completions<T: Operations> {
     batch: bindings::io_comp_batch,
+    gathers: bool,
     requests: usize,
     bytes: u64,
     operations: PhantomData<T>,
@@ -271,11 +288,12 @@ impl<T: Operations> Completions<T> {
     /// When so many bytes of requests have gathered they are ended: as long ones take longer.
     const BYTES: u64 = 128 << 10;
 
-    /// No requests.
-    pub(crate) fn new() -> Self {
+    /// No requests. Unless `gathers`, each will be ended at once.
+    pub(crate) fn new(gathers: bool) -> Self {
         Self {
             // INVARIANT: No requests.
             batch: pin_init::zeroed(),
+            gathers,
             requests: 0,
             bytes: 0,
             operations: PhantomData,
@@ -285,11 +303,11 @@ impl<T: Operations> Completions<T> {
     /// Ends the request with the status that stands for `result`, soon or at the latest when
     /// [`Self::end_all`] is called, or `self` dropped.
     pub(crate) fn end(&mut self, rq: Request<T>, result: Result) {
-        self.requests += 1;
-        self.bytes += rq.len();
-        if result.is_err() {
+        if result.is_err() || !self.gathers {
             rq.end(result);
         } else {
+            self.requests += 1;
+            self.bytes += rq.len();
             let rq = ManuallyDrop::new(rq);
             // SAFETY: The request is started and has succeeded; the batch is valid.
             // INVARIANT: If taken by the batch it is not used here any more.

@@ -118,6 +118,25 @@ pub(crate) fn wait(timeout: isize, ready: impl FnOnce() -> bool) -> bool {
     stop
 }
 
+/// A scope in which the calling thread, of a workqueue, serves I/O as a [`Thread`] does.
+pub(crate) struct ServesIo(u32, kernel::types::NotThreadSafe);
+
+impl ServesIo {
+    /// Enters the scope, until the value is dropped.
+    pub(crate) fn new() -> Self {
+        // SAFETY: Sets flags of the calling task; undone by the same task when dropped.
+        let flags = unsafe { helpers::ubd_serves_io_begin() };
+        Self(flags, kernel::types::NotThreadSafe)
+    }
+}
+
+impl Drop for ServesIo {
+    fn drop(&mut self) {
+        // SAFETY: The value came from the call that entered the scope.
+        unsafe { helpers::ubd_serves_io_end(self.0) };
+    }
+}
+
 /// A scope in which the calling task's allocations start no I/O.
 pub(crate) struct NoIo(u32, kernel::types::NotThreadSafe);
 

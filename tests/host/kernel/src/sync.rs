@@ -6,6 +6,17 @@ use std::sync::OnceLock;
 
 pub mod atomic;
 
+/// Memory barriers.
+pub mod barrier {
+    use super::atomic::Full;
+    use std::sync::atomic::{fence, Ordering};
+
+    /// A full barrier between threads.
+    pub fn smp_mb(_: Full) {
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// A value that is set once at most.
 pub struct SetOnce<T>(OnceLock<T>);
 
