@@ -95,6 +95,16 @@ check "the device has what was written" model cmp "$node" "want$unit"
 for place in ext4-512 xfs-4096; do
 	is "mnt-$place/back is as it was" "$(sum "mnt-$place/back")" "$(cat $place.sum)"
 done
+# Writes that wait for a thread to be woken, and reads behind them in one batch.
+load direct_io=3 "ubd0=$work/mnt-ext4-512/plain" "ubd1=$work/mnt-ext4-512/cow"
+for unit in ubda ubdb; do
+	check "$unit: reads and writes sent together" \
+		fio --name=batch --filename=/dev/$unit --direct=1 --rw=randrw --bsrange=4k-64k --size=2M \
+		--ioengine=io_uring --iodepth=16 --iodepth_batch_submit=8 --iodepth_batch_complete_min=8 \
+		--number_ios="$(scaled 600)" --verify=crc32c --verify_fatal=1
+done
+unload
+
 for shape in 1 8; do
 	rm -f mnt-xfs-4096/cow
 	model make-cow mnt-xfs-4096/cow mnt-xfs-4096/back --shape $shape --disk want
@@ -120,6 +130,12 @@ check "and is read back" cmp <(dd if=/dev/ubda bs=1M iflag=direct status=none) m
 unload
 
 # Where it can't be.
+model make-cow mnt-xfs-4096/v2 mnt-ext4-512/back --version 2 --shape none
+mark
+load direct_io=1 "ubd0=$work/mnt-xfs-4096/v2"
+says "data and bitmap in one page: the log says why not" ubda "no direct I/O" "its data starts at byte"
+is "data and bitmap in one page: the page cache is used" "$(cat /sys/block/ubda/ubd/direct_io)" 0
+unload
 mark
 model pattern mnt-xfs-4096/odd $((4096 * 5 + 512)) odd
 load direct_io=3 "ubd0=$work/mnt-xfs-4096/odd" "ubd1=$work/want0"

@@ -87,6 +87,8 @@ for what in cow bitmap; do
 	check "bad $what: writes that end in memory" faults tries /dev/ubda state --ops 7 --seed bad
 	refuse "bad $what: the flush fails" flush
 	says "bad $what: the unit is read-only from now on" /dev/mapper/cow sync failed read-only
+	is "bad $what: and says so where users look" \
+		"$(cat /sys/block/ubda/ubd/state) $(blockdev --getro /dev/ubda)" "failed 1"
 	refuse "bad $what: so does the next" flush
 	good_cow
 	refuse "bad $what: and one when the cause is gone" flush
@@ -98,6 +100,48 @@ for what in cow bitmap; do
 		faults check /dev/ubda durable --later state
 	check "bad $what: and is written and flushed" faults tries /dev/ubda durable --ops 32
 done
+
+# A sync that fails on a file system, which keeps what it could not write in
+# memory, as if it had: who attaches the file again must not take that for what
+# is on disk.
+! loaded || unload
+truncate -s 200M fs.img
+fs_loop=$(losetup --show -f fs.img)
+fs_sectors=$((200 << 11))
+table fs "0 $fs_sectors linear $fs_loop 0"
+mkfs.ext4 -q -b 4096 /dev/mapper/fs
+mkdir -p mnt
+mount /dev/mapper/fs mnt
+truncate -s 16M mnt/back
+load "ubd0=$work/mnt/cow:$work/mnt/back"
+head -c 64k /dev/urandom >old
+head -c 64k /dev/urandom >new
+dd if=old of=/dev/ubda bs=64k oflag=direct conv=fsync status=none
+sync
+data=$(model info mnt/cow data_offset)
+# Where that is on the device, in blocks of 4 KiB.
+bad=$(($(filefrag -v -b4096 mnt/cow | tr -s '.:' ' ' | awk -v block=$((data / 4096)) \
+	'$1 ~ /^[0-9]+$/ && $2 <= block && block <= $3 { print $4 + block - $2; exit }') * 8))
+table fs "0 $bad linear $fs_loop 0" "$bad 8 flakey $fs_loop $bad 0 1 1 error_writes" \
+	"$((bad + 8)) $((fs_sectors - bad - 8)) linear $fs_loop $((bad + 8))"
+dd if=new of=/dev/ubda bs=64k oflag=direct status=none
+refuse "bad block of a file system: the flush fails" flush
+table fs "0 $fs_sectors linear $fs_loop 0"
+unload
+mark
+load "ubd0=$work/mnt/cow"
+says "bad block of a file system: attached again, the log tells" "$work/mnt/cow" "has failed before"
+check "bad block of a file system: what is read is on the disk" \
+	cmp -n 4096 /dev/ubda <(dd if="$fs_loop" bs=4k skip=$((bad / 8)) count=1 iflag=direct status=none)
+check "bad block of a file system: which is what was durable" cmp -n 4096 /dev/ubda old
+dd if=new of=/dev/ubda bs=64k oflag=direct conv=fsync status=none
+check "bad block of a file system: what is written now is on it" \
+	cmp -n 4096 new <(dd if="$fs_loop" bs=4k skip=$((bad / 8)) count=1 iflag=direct status=none)
+unload
+umount mnt
+gone fs
+losetup -d "$fs_loop"
+rm fs.img
 
 # Reads of the backing file.
 start_anew "bad backing file"

@@ -107,4 +107,19 @@ check "after the last crash: the COW file is attached and right" model cmp /dev/
 unload
 umount crashed
 
+# Nobody asks for a flush: it comes by itself.
+model pattern back $((1 << 20)) back
+cp back want
+rm -f cow
+load "ubd0=$work/cow:$work/back"
+model write /dev/ubda want 4096 65536 timed
+is "with no flush: the bitmap is behind" "$(cat /sys/block/ubda/ubd/dirty_pages)" 1
+until [ "$(cat /sys/block/ubda/ubd/dirty_pages)" = 0 ]; do
+	sleep 0.1
+done
+cp --sparse=always cow seen
+check "with no flush: after a while it is not" model cmp-cow seen want
+is "with no flush: what is in the COW file is counted" "$(cat /sys/block/ubda/ubd/cow_sectors)" 128
+unload
+
 plan

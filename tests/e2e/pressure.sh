@@ -174,15 +174,22 @@ swapped() {
 	awk '$1 == "pswpout" { print $2 }' /proc/vmstat
 }
 
+# swap_cached FILE: pages of a file on tmpfs that are not in memory.
+swap_cached() {
+	echo $(($(stat -c %s "$1") / 4096 - $(fincore -bnro pages "$1")))
+}
+
 # swaps NAME DEVICE: swap on a COW unit and on a plain one. Past the page cache:
 # when there is no memory, there is none to put a page in that is to go out, and
 # the units wait for it for ever, as loop devices do.
 swaps() {
-	local what=$1 mb before after
+	local what=$1 mb before after sum
 	mount "$2" low
 	rm -rf low/*
 	truncate -s 256M low/plain low/swap_back
-	load direct_io=3 "ubd0=$PWD/low/plain" "ubd1=$PWD/low/swap:$PWD/low/swap_back"
+	head -c 24M /dev/urandom >image
+	sum=$(sum image)
+	load direct_io=3 "ubd0=$PWD/low/plain" "ubd1=$PWD/low/swap:$PWD/low/swap_back" "ubd2=$PWD/image"
 	mkswap -q /dev/ubda
 	mkswap -q /dev/ubdb
 	# Of one priority: pages go to both by turns.
@@ -193,9 +200,13 @@ swaps() {
 	after=$(swapped)
 	note "$what: $((after - before)) pages swapped out"
 	check "$what: it was swapped out" test $((after - before)) -gt 4096
+	# What is in swap must not be waited for by who is about to read it.
+	check "$what: so were pages of an image on tmpfs" test "$(swap_cached image)" -gt 0
+	is "$what: which reads as ever" "$(dd if=/dev/ubdc bs=256k iflag=direct status=none | sha256sum)" "$sum"
 	refuse "$what: no unload while there is swap on a unit" rmmod rnull_ubd
 	check "$what: swap is taken off" swapoff /dev/ubda /dev/ubdb
 	check "$what: unloaded" unload
+	rm image
 	umount low
 }
 
