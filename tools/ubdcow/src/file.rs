@@ -3,9 +3,11 @@
 //! Files and block devices that are open and locked as the driver would lock them.
 
 use crate::Result;
-use rustix::{
-    fs::{fcntl_lock, FlockOperation, SeekFrom},
-    io::Errno,
+use nix::{
+    errno::Errno,
+    fcntl::{fcntl, FcntlArg},
+    libc,
+    unistd::{lseek64, Whence},
 };
 use std::{
     fs::{self, OpenOptions},
@@ -25,8 +27,8 @@ pub(crate) enum Access {
 
 /// An open file, locked until it is closed.
 ///
-/// The lock is the process's, and goes with the first of the file's descriptors that is closed: no
-/// file must be opened twice. [`File::id`] tells.
+/// The lock is the open file's own, not the process's: to close one of two that are the same file
+/// leaves the other locked. Between processes the two kinds are one.
 pub(crate) struct File {
     file: fs::File,
     path: PathBuf,
@@ -61,12 +63,19 @@ impl File {
             .open(path);
         let file = about(path, "cannot be opened", file)?;
         let kind = if access == Access::Read {
-            FlockOperation::NonBlockingLockShared
+            libc::F_RDLCK
         } else {
-            FlockOperation::NonBlockingLockExclusive
+            libc::F_WRLCK
         };
-        match fcntl_lock(&file, kind) {
-            Err(Errno::AGAIN | Errno::ACCESS) => {
+        let whole = libc::flock {
+            l_type: kind as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)) {
+            Err(Errno::EAGAIN | Errno::EACCES) => {
                 return Err(format!(
                     "{}: is in use: a driver or another process has locked it",
                     path.display()
@@ -74,7 +83,7 @@ impl File {
                 .into());
             }
             result => about(path, "cannot be locked", result)?,
-        }
+        };
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -102,15 +111,15 @@ impl File {
 
     /// The length of the file or the size of the device, in bytes.
     pub(crate) fn size(&self) -> Result<u64> {
-        let end = rustix::fs::seek(&self.file, SeekFrom::End(0));
-        about(&self.path, "has no size", end)
+        let end = lseek64(&self.file, 0, Whence::SeekEnd);
+        Ok(about(&self.path, "has no size", end)? as u64)
     }
 
     /// Where in the file the first data at or behind `pos` is; `None` if there is none.
     pub(crate) fn next_data(&self, pos: u64) -> Option<u64> {
-        match rustix::fs::seek(&self.file, SeekFrom::Data(pos)) {
-            Ok(at) => Some(at),
-            Err(Errno::NXIO) => None,
+        match lseek64(&self.file, pos as i64, Whence::SeekData) {
+            Ok(at) => Some(at as u64),
+            Err(Errno::ENXIO) => None,
             // Where that can't be told, all is data.
             Err(_) => Some(pos),
         }

@@ -306,7 +306,7 @@ pub(crate) fn backing(cow: &Cow, access: Access, ids: &[(u64, u64)]) -> Result<L
     Layer::open(&path, access)?.for_size(cow.layout.size)
 }
 
-/// Before a file is opened a second time, which would free its lock.
+/// Before a file is opened a second time, which its own lock may refuse for a reason that misleads.
 pub(crate) fn refuse_cycle(path: &Path, ids: &[(u64, u64)]) -> Result {
     use std::os::unix::fs::MetadataExt;
 
