@@ -3,8 +3,8 @@
 # where: host
 #
 # The program ubdcow: its results are uml_moo's and the model's, what it makes
-# is good for the driver and for UML, damage is found, and a file in use is
-# refused.
+# is good for the driver and for UML, damage is found, a file in use is refused,
+# and nothing that it prints is lost.
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
@@ -110,6 +110,19 @@ finds() {
 	is "$what" "$got" "$code"
 }
 
+# hold FILE: another process locks it, until `release`.
+hold() {
+	exec 3< <(exec python3 "$e2e/model.py" lock "$1" exclusive --hold)
+	holder=$!
+	read -r _ <&3
+}
+
+release() {
+	kill $holder
+	wait $holder 2>/dev/null
+	exec 3<&-
+}
+
 # create
 
 size=$(((3 << 20) + 4096))
@@ -162,18 +175,25 @@ for file in cow made; do
 		[ "$(field info ${pair%:*})" = "$(field want ${pair#*:})" ] ||
 			not_ok "info of $file: ${pair%:*}" "$(cat info want)"
 	done
-	is "info of $file says what the model says" "$(field info version) $(field info backing_state)" "V3 matches"
+	is "info of $file says what the model says" \
+		"$(field info version) $(field info backing_state) $(field info cow_format)" "V3 matches 0"
+	is "and which share of the sectors is in it" "$(field info share_in_cow)" \
+		"$(python3 -c "print(float('%.6f' % ($(field want set) / $(field info sectors))))")"
 	set_bytes=$(($(field want set) * 512))
 	is "diff of $file has as many bytes" "$("$ubdcow" diff $file | awk '{ n += $2 } END { print n + 0 }')" $set_bytes
 	is "so has diff --json" "$("$ubdcow" diff --json $file |
 		python3 -c 'import json, sys; print(sum(r["length"] for r in json.load(sys.stdin)))')" $set_bytes
 done
-finds "info for people" 0 "V3" "$work/back" "matches" "$size bytes" "%" -- info cow
+finds "info for people" 0 "V3" "$work/back" "matches" "$size bytes" "0 (bitmap)" "%" -- info cow
 finds "info of no COW file" 1 "no COW file" -- info back
 finds "info of no file" 1 missing -- info missing
 finds "info of a folder" 1 "neither a regular file" -- info .
 
 # commit, beside uml_moo
+
+silent() {
+	"$ubdcow" commit "$@" 2>/dev/full
+}
 
 for file in cow made; do
 	rm -f merged moo
@@ -184,6 +204,8 @@ for file in cow made; do
 done
 finds "commit --to shows how far it is" 0 "100 %" -- commit --to merged2 cow
 finds "commit --to a file that exists" 1 merged -- commit --to merged cow
+check "it needs no one to tell" silent --to merged5 cow
+check "and is the same" cmp merged5 cow.want
 for by in ubdcow uml_moo; do
 	cp -p back back-$by
 	cp cow cow-$by
@@ -196,6 +218,7 @@ check "and that is the disk" cmp back-ubdcow cow.want
 finds "the COW file can still be used" 0 "no problem" -- check cow-ubdcow
 check "and is the same disk" model cmp-cow cow-ubdcow cow.want --backing "$work/back-ubdcow"
 is "the other backing file is as it was" "$(sum back)" "$(cat back.sum)"
+data=$(model info cow data_offset)
 
 # Every version.
 
@@ -233,6 +256,12 @@ finds "check of a chain" 0 "no problem" -- check chained
 
 # check
 
+# put FILE OFFSET BYTES
+put() {
+	# shellcheck disable=SC2059
+	printf "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc status=none
+}
+
 # damage NAME WORD... -- OFFSET BYTES: a copy of the COW file with other bytes at an offset.
 damage() {
 	local what=$1 words=()
@@ -242,13 +271,11 @@ damage() {
 		shift
 	done
 	cp cow damaged
-	# shellcheck disable=SC2059
-	printf "$3" | dd of=damaged bs=1 seek=$(($2)) conv=notrunc status=none
+	put damaged "$2" "$3"
 	finds "check finds $what" 2 "${words[@]}" -- check damaged
 }
 
 finds "check of a good file" 0 "no problem" -- check cow
-data=$(model info cow data_offset)
 bitmap=$(model info cow bitmap_offset)
 damage "an unknown version" "version 7" -- 7 '\7'
 damage "a bad sector size" "sector size" -- 20 '\1'
@@ -311,13 +338,67 @@ check "is taken from the COW file's folder" cmp merged4 relative.want
 # Files in use.
 
 check "a file that is attached is refused, and one that is twice in a chain locked" vm_self attached
-exec 3< <(exec python3 "$e2e/model.py" lock cow exclusive --hold)
-holder=$!
-read -r _ <&3
+hold cow
 finds "a file that a process has locked is refused" 1 "in use" -- info cow
-kill $holder
-wait $holder 2>/dev/null
+release
 finds "and taken when it is gone" 0 V3 -- info cow
+
+# Nothing is lost.
+
+mkfifo pipe
+exec 4<>pipe
+exec 5>pipe
+exec 4<&-
+for command in --help "info cow" "info --json cow" "check cow" "diff cow" "diff --json cow"; do
+	code=0
+	# shellcheck disable=SC2086
+	"$ubdcow" $command >/dev/full 2>err || code=$?
+	is "$command: says when the disk is full" "$code $(cat err)" \
+		"1 ubdcow: standard output: No space left on device (os error 28)"
+	code=0
+	# shellcheck disable=SC2086
+	"$ubdcow" $command >&5 2>err || code=$?
+	is "$command: ends in silence when nobody reads" "$code $(cat err)" "0 "
+done
+code=0
+"$ubdcow" check behind >&5 || code=$?
+is "but check tells what it has found" $code 2
+exec 5>&-
+
+# Names that move the cursor, or turn the text around.
+
+evil=$'x\e[2J\e]0;y\a\u202ez'
+cp cow "$evil"
+model make-cow gone back --name "$work/$evil.gone"
+model make-cow other back --name "$work/$evil"
+while IFS='|' read -r -a words; do
+	"$ubdcow" "${words[@]//EVIL/$evil}"
+done >said 2>&1 <<'END'
+info|gone
+info|--json|gone
+check|gone
+commit|gone
+rebase|gone|copy
+info|other
+check|other
+commit|--to|new|other
+rebase|--quiet|other|copy
+info|EVIL
+info|EVIL.gone
+check|EVIL
+diff|EVIL.gone
+create|EVIL|back
+create|new|EVIL.gone
+create|new|EVIL
+commit|--to|EVIL|cow
+commit|--to|EVIL/new|cow
+rebase|--quiet|cow|EVIL.gone
+rebase|--quiet|EVIL|EVIL
+EVIL
+info|-EVIL
+END
+is "no path is printed as it is" "$(LC_ALL=C grep -ac $'[\e\a]\|\xe2\x80\xae' said)" 0 || note "$(cat -v said)"
+is "they are all there" "$(grep -c '\\u{1b}\[2J.*\\u{202e}z' said)" 23 || note "$(cat -v said)"
 
 # The command line.
 

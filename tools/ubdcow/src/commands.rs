@@ -2,111 +2,30 @@
 
 //! What the program can do.
 
-use crate::file::{Access, File};
+use crate::file::{about, Access, File, STEP};
 use crate::image::{self, Cow, Image, Layer};
+use crate::output::{complain, json, shown, shown_bytes, Output, Progress};
 use crate::ubd::cow::{
     header::{Header, Version},
     layout::Layout,
 };
 use crate::{Failure, Result};
 use std::{
-    io::{self, BufWriter, IsTerminal, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
-/// How much is copied or compared at a time, in bytes.
-const STEP: usize = 1 << 20;
+/// The cow_format of every version 3 header that can be parsed: no other is known.
+const COW_FORMAT: u32 = 0;
 
 /// What is so small a part of a block of zeros that it is not left out, in bytes.
 const BLOCK: usize = 4096;
-
-/// How far a long command has come, on a line of its own.
-struct Progress {
-    what: &'static str,
-    total: u64,
-    shown: Option<Instant>,
-    quiet: bool,
-}
-
-impl Progress {
-    fn new(what: &'static str, total: u64, quiet: bool) -> Self {
-        Self {
-            what,
-            total,
-            shown: None,
-            quiet,
-        }
-    }
-
-    fn at(&mut self, done: u64) {
-        let interval = if io::stderr().is_terminal() {
-            100
-        } else {
-            2000
-        };
-        let due = self
-            .shown
-            .is_none_or(|shown| shown.elapsed() >= Duration::from_millis(interval));
-        if !self.quiet && due {
-            self.show(done, false);
-            self.shown = Some(Instant::now());
-        }
-    }
-
-    fn end(&mut self) {
-        if !self.quiet {
-            self.show(self.total, true);
-        }
-    }
-
-    fn show(&self, done: u64, last: bool) {
-        let share = (u128::from(done) * 100).checked_div(u128::from(self.total));
-        let share = share.unwrap_or(100);
-        let text = format!("{}: {share} %, {done} of {} bytes", self.what, self.total);
-        if !io::stderr().is_terminal() {
-            eprintln!("{text}");
-        } else if last {
-            eprintln!("\r\x1b[K{text}");
-        } else {
-            eprint!("\r\x1b[K{text}");
-        }
-    }
-}
-
-/// A string of JSON. What is not UTF-8 shows as U+FFFD.
-fn json(text: &[u8]) -> String {
-    let mut quoted = String::from("\"");
-    for c in String::from_utf8_lossy(text).chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted += &format!("\\u{:04x}", u32::from(c)),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// A path for people, in which nothing can move a cursor.
-fn shown(path: &[u8]) -> String {
-    let mut text = String::new();
-    for c in String::from_utf8_lossy(path).chars() {
-        if c.is_control() {
-            text.extend(c.escape_default());
-        } else {
-            text.push(c);
-        }
-    }
-    text
-}
 
 /// What there is at the place where the backing file should be.
 fn state_of_backing(cow: &Cow) -> Result<(&'static str, Option<String>)> {
     let path = cow.backing_path();
     if let Err(e) = path.metadata() {
-        return Ok(("missing", Some(format!("{}: {e}", path.display()))));
+        return Ok(("missing", Some(format!("{}: {e}", shown(&path)))));
     }
     let ids = [cow.file.id()?];
     match image::backing(cow, Access::Read, &ids) {
@@ -134,70 +53,69 @@ fn sectors_in_cow(cow: &Cow) -> Result<u64> {
     Ok(count)
 }
 
-pub(crate) fn info(path: &Path, as_json: bool) -> Result {
+pub(crate) fn info(path: &Path, as_json: bool, out: &mut Output) -> Result {
     let cow = Cow::open(path, Access::Read)?;
     let layout = &cow.layout;
     let count = sectors_in_cow(&cow)?;
     let length = cow.file.size()?;
     let (state, why) = state_of_backing(&cow)?;
-    let share = count as f64 * 100.0 / layout.sectors as f64;
-    let aligned = matches!(cow.version, Version::V3 | Version::V3Broken);
+    let share = count as f64 / layout.sectors as f64;
+    let unmapped = layout.sectors - cow.mapped_sectors();
+    let is_v3 = matches!(cow.version, Version::V3 | Version::V3Broken);
     if as_json {
-        println!("{{");
-        println!("  \"file\": {},", json(path.as_os_str().as_bytes()));
-        println!(
-            "  \"version\": {},",
-            json(cow.version.to_string().as_bytes())
-        );
-        println!("  \"backing_file\": {},", json(&cow.backing_file));
-        println!("  \"backing_state\": {},", json(state.as_bytes()));
-        println!("  \"mtime\": {},", cow.mtime);
-        println!("  \"size\": {},", layout.size);
-        println!("  \"sector_size\": {},", cow.sector_size);
-        if aligned {
-            println!("  \"alignment\": {},", cow.alignment);
+        let version = cow.version.to_string();
+        writeln!(out, "{{")?;
+        writeln!(out, "  \"file\": {},", json(path.as_os_str().as_bytes()))?;
+        writeln!(out, "  \"version\": {},", json(version.as_bytes()))?;
+        writeln!(out, "  \"backing_file\": {},", json(&cow.backing_file))?;
+        writeln!(out, "  \"backing_state\": {},", json(state.as_bytes()))?;
+        writeln!(out, "  \"mtime\": {},", cow.mtime)?;
+        writeln!(out, "  \"size\": {},", layout.size)?;
+        writeln!(out, "  \"sector_size\": {},", cow.sector_size)?;
+        if is_v3 {
+            writeln!(out, "  \"alignment\": {},", cow.alignment)?;
+            writeln!(out, "  \"cow_format\": {COW_FORMAT},")?;
         }
-        println!("  \"bitmap_offset\": {},", layout.bitmap_offset);
-        println!("  \"bitmap_length\": {},", layout.bitmap_len);
-        println!("  \"data_offset\": {},", layout.data_offset);
-        println!("  \"file_length\": {length},");
-        println!("  \"sectors\": {},", layout.sectors);
-        println!(
-            "  \"sectors_without_bit\": {},",
-            layout.sectors - cow.mapped_sectors()
-        );
-        println!("  \"sectors_in_cow\": {count}");
-        println!("}}");
-        return Ok(());
+        writeln!(out, "  \"bitmap_offset\": {},", layout.bitmap_offset)?;
+        writeln!(out, "  \"bitmap_length\": {},", layout.bitmap_len)?;
+        writeln!(out, "  \"data_offset\": {},", layout.data_offset)?;
+        writeln!(out, "  \"file_length\": {length},")?;
+        writeln!(out, "  \"sectors\": {},", layout.sectors)?;
+        writeln!(out, "  \"sectors_without_bit\": {unmapped},")?;
+        writeln!(out, "  \"sectors_in_cow\": {count},")?;
+        writeln!(out, "  \"share_in_cow\": {share:.6}")?;
+        return writeln!(out, "}}");
     }
-    println!("file:           {}", path.display());
-    println!("version:        {}", cow.version);
-    println!("backing file:   {}", shown(&cow.backing_file));
-    println!(
-        "                {}",
-        why.map_or(state.into(), |why| format!("{state}: {why}"))
-    );
-    println!("modified at:    {} (seconds since 1970)", cow.mtime);
-    println!("size:           {} bytes", layout.size);
-    println!("sector size:    {} bytes", cow.sector_size);
-    if aligned {
-        println!("alignment:      {} bytes", cow.alignment);
+    let state = why.map_or(state.into(), |why| format!("{state}: {why}"));
+    writeln!(out, "file:           {}", shown(path))?;
+    writeln!(out, "version:        {}", cow.version)?;
+    writeln!(out, "backing file:   {}", shown_bytes(&cow.backing_file))?;
+    writeln!(out, "                {state}")?;
+    writeln!(out, "modified at:    {} (seconds since 1970)", cow.mtime)?;
+    writeln!(out, "size:           {} bytes", layout.size)?;
+    writeln!(out, "sector size:    {} bytes", cow.sector_size)?;
+    if is_v3 {
+        writeln!(out, "alignment:      {} bytes", cow.alignment)?;
+        writeln!(out, "cow_format:     {COW_FORMAT} (bitmap)")?;
     }
-    println!(
+    writeln!(
+        out,
         "bitmap:         {} bytes at {}",
         layout.bitmap_len, layout.bitmap_offset
-    );
-    println!("data:           at {}", layout.data_offset);
-    println!("file length:    {length} bytes");
-    println!(
-        "in the file:    {count} of {} sectors ({share:.1} %)",
-        layout.sectors
-    );
+    )?;
+    writeln!(out, "data:           at {}", layout.data_offset)?;
+    writeln!(out, "file length:    {length} bytes")?;
+    writeln!(
+        out,
+        "in the file:    {count} of {} sectors ({:.1} %)",
+        layout.sectors,
+        share * 100.0
+    )?;
     if layout.short_of_room {
-        println!(
-            "read-only:      {} sectors have no bit in this version",
-            layout.sectors - cow.mapped_sectors()
-        );
+        writeln!(
+            out,
+            "read-only:      {unmapped} sectors have no bit in this version"
+        )?;
     }
     Ok(())
 }
@@ -207,7 +125,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     if path.is_absolute() {
         return Ok(path.to_owned());
     }
-    crate::file::about(path, "has no absolute path", path.canonicalize())
+    about(path, "has no absolute path", path.canonicalize())
 }
 
 pub(crate) fn create(path: &Path, backing: &Path, sector_size: u32, alignment: u32) -> Result {
@@ -219,14 +137,14 @@ pub(crate) fn create(path: &Path, backing: &Path, sector_size: u32, alignment: u
             return Err(format!(
                 "{}: its length and its disk's are the same, {size} bytes: a COW file over it \
                  could not say which is meant",
-                backing.display()
+                shown(backing)
             )
             .into());
         }
-        eprintln!(
-            "ubdcow: {}: is a COW file: UML cannot use one over it",
-            backing.display()
-        );
+        complain(&format!(
+            "{}: is a COW file: UML cannot use one over it",
+            shown(backing)
+        ));
     }
     let header = Header {
         version: Version::V3,
@@ -237,7 +155,7 @@ pub(crate) fn create(path: &Path, backing: &Path, sector_size: u32, alignment: u
         backing_file: backing_path.as_os_str().as_bytes(),
     };
     let layout = Layout::new(&header, image::SECTOR_SIZE_MAX)
-        .map_err(|e| format!("{}: {e}", path.display()))?;
+        .map_err(|e| format!("{}: {e}", shown(path)))?;
     // Whether what is below can be used.
     Image::of(layer, size, 1, &[])?;
     let file = File::open(path, Access::Create)?;
@@ -252,161 +170,6 @@ pub(crate) fn create(path: &Path, backing: &Path, sector_size: u32, alignment: u
         let _ = std::fs::remove_file(path);
     }
     made
-}
-
-pub(crate) fn check(path: &Path) -> Result {
-    let mut problems = 0;
-    let mut problem = |text: String| {
-        println!("{text}");
-        problems += 1;
-    };
-    let mut next = path.to_owned();
-    let mut ids = Vec::new();
-    // Kept, because a file that is closed is not locked any more.
-    let mut upper: Vec<Cow> = Vec::new();
-    loop {
-        let layer = image::refuse_cycle(&next, &ids).and_then(|()| {
-            let layer = Layer::open(&next, Access::Read)?;
-            match upper.last() {
-                Some(upper) => layer.for_size(upper.layout.size),
-                None => Ok(layer),
-            }
-        });
-        let layer = match layer {
-            Ok(layer) => layer,
-            // The file to be checked must be there, and free.
-            Err(Failure::Error(why)) if !upper.is_empty() || is_about_contents(&next) => {
-                problem(why);
-                break;
-            }
-            Err(e) => return Err(e),
-        };
-        ids.push(layer.file().id()?);
-        if let Some(upper) = upper.last() {
-            if let Some(why) = image::mismatch(upper, &layer)? {
-                problem(why);
-            }
-        }
-        let Layer::Cow(cow) = layer else {
-            if upper.is_empty() {
-                return Err(format!("{}: is no COW file", path.display()).into());
-            }
-            break;
-        };
-        check_one(&cow, &mut problem)?;
-        next = cow.backing_path();
-        upper.push(cow);
-    }
-    if upper.len() > image::DEPTH_MAX {
-        problem(format!(
-            "{}: {} COW files upon each other, the limit is {}",
-            path.display(),
-            upper.len(),
-            image::DEPTH_MAX
-        ));
-    }
-    if problems > 0 {
-        return Err(Failure::Inconsistent);
-    }
-    println!("{}: no problem found", path.display());
-    Ok(())
-}
-
-/// Whether a file that could not be taken can be opened and locked all the same.
-fn is_about_contents(path: &Path) -> bool {
-    File::open(path, Access::Read).is_ok()
-}
-
-/// Checks what is in one COW file.
-fn check_one(cow: &Cow, problem: &mut impl FnMut(String)) -> Result {
-    let path = cow.path().display();
-    let layout = &cow.layout;
-    let length = cow.file.size()?;
-    let mut missing = 0;
-    let mut first_missing = None;
-    cow.for_each_run(|start, run| {
-        if run.in_cow {
-            let (_, end) = cow.bytes_of(start, run.end);
-            if layout.data_offset + end > length {
-                // A part of the last sector of all is enough.
-                let whole = length.saturating_sub(layout.data_offset) >> layout.sector_shift;
-                let from = start.max(whole);
-                missing += run.end - from;
-                first_missing.get_or_insert(from);
-            }
-        }
-        Ok(())
-    })?;
-    if let Some(first) = first_missing {
-        problem(format!(
-            "{path}: {missing} sectors from {first} on should be in the file, but it ends at \
-             {length}"
-        ));
-    }
-    let extra = extra_bits(cow)?;
-    if extra > 0 {
-        problem(format!(
-            "{path}: {extra} bits of the bitmap are set for sectors behind the last, {}",
-            layout.sectors - 1
-        ));
-    }
-    let header_len = Header {
-        version: cow.version,
-        mtime: 0,
-        size: 0,
-        sector_size: 0,
-        alignment: 0,
-        backing_file: b"",
-    }
-    .len() as u64;
-    for (start, end, what) in [
-        (
-            header_len,
-            layout.bitmap_offset,
-            "the header and the bitmap",
-        ),
-        (
-            layout.bitmap_offset + layout.bitmap_len,
-            layout.data_offset,
-            "the bitmap and the data",
-        ),
-    ] {
-        let stray = stray_bytes(&cow.file, start, end)?;
-        if stray > 0 {
-            problem(format!("{path}: {stray} bytes between {what} are not zero"));
-        }
-    }
-    Ok(())
-}
-
-/// How many bits are set in the bitmap that no sector has.
-fn extra_bits(cow: &Cow) -> Result<u64> {
-    let (sectors, end) = (cow.layout.sectors, cow.layout.bitmap_len.saturating_mul(8));
-    let mut extra = 0;
-    for index in sectors / 64..end.div_ceil(64) {
-        let known = sectors.saturating_sub(index * 64).min(64);
-        let word = cow.raw_word(index)?;
-        extra += u64::from(word.checked_shr(known as u32).unwrap_or(0).count_ones());
-    }
-    Ok(extra)
-}
-
-/// How many bytes from `start` up to `end` are not zero.
-fn stray_bytes(file: &File, start: u64, end: u64) -> Result<u64> {
-    let mut stray = 0;
-    let mut buf = vec![0; STEP];
-    let mut at = start;
-    while let Some(data) = file.next_data(at).filter(|data| *data < end) {
-        at = data.max(at);
-        let n = (end - at).min(STEP as u64) as usize;
-        file.read(&mut buf[..n], at)?;
-        stray += buf[..n].iter().filter(|c| **c != 0).count() as u64;
-        at += n as u64;
-        if at >= end {
-            break;
-        }
-    }
-    Ok(stray)
 }
 
 pub(crate) fn commit(path: &Path, to: Option<&Path>, quiet: bool) -> Result {
@@ -473,7 +236,7 @@ fn commit_down(path: &Path, quiet: bool) -> Result {
     let Layer::Raw(backing) = layer else {
         return Err(format!(
             "{}: is a COW file itself, into which nothing is committed: use --to",
-            layer.file().path().display()
+            shown(layer.file().path())
         )
         .into());
     };
@@ -508,7 +271,7 @@ pub(crate) fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> R
     if new_size != size {
         return Err(format!(
             "{}: has {new_size} bytes, but the COW file is for {size}",
-            backing.display()
+            shown(backing)
         )
         .into());
     }
@@ -523,7 +286,7 @@ pub(crate) fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> R
                 return Err(format!(
                     "{}: was modified at {mtime}, the COW header says {}: there is nothing to \
                      compare it with, and only --unsafe would take it",
-                    backing.display(),
+                    shown(backing),
                     cow.mtime
                 )
                 .into());
@@ -575,34 +338,30 @@ fn compare(cow: &Cow, old: &Image, new: &Image, quiet: bool) -> Result {
     Ok(())
 }
 
-pub(crate) fn diff(path: &Path, as_json: bool) -> Result {
+pub(crate) fn diff(path: &Path, as_json: bool, out: &mut Output) -> Result {
     let cow = Cow::open(path, Access::Read)?;
-    let mut out = BufWriter::new(io::stdout().lock());
     let mut separator = "";
-    let mut print = |text: std::fmt::Arguments<'_>| {
-        out.write_fmt(text)
-            .map_err(|e| Failure::Error(format!("output: {e}")))
-    };
     if as_json {
-        print(format_args!("["))?;
+        write!(out, "[")?;
     }
     cow.for_each_run(|start, run| {
         let (at, end) = cow.bytes_of(start, run.end);
+        let length = end - at;
         match (run.in_cow, as_json) {
             (false, _) => Ok(()),
-            (true, false) => print(format_args!("{at} {}\n", end - at)),
+            (true, false) => writeln!(out, "{at} {length}"),
             (true, true) => {
-                print(format_args!(
-                    "{separator}\n  {{\"offset\": {at}, \"length\": {}}}",
-                    end - at
-                ))?;
+                write!(
+                    out,
+                    "{separator}\n  {{\"offset\": {at}, \"length\": {length}}}"
+                )?;
                 separator = ",";
                 Ok(())
             }
         }
     })?;
     if as_json {
-        print(format_args!("\n]\n"))?;
+        writeln!(out, "\n]")?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 //! Files and block devices that are open and locked as the driver would lock them.
 
+use crate::output::shown;
 use crate::Result;
 use nix::{
     errno::Errno,
@@ -15,6 +16,9 @@ use std::{
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
+
+/// How much of a file is read or copied at a time, in bytes.
+pub(crate) const STEP: usize = 1 << 20;
 
 /// What is to be done with a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub(crate) fn about<T, E: std::fmt::Display>(
     what: &str,
     result: std::result::Result<T, E>,
 ) -> Result<T> {
-    Ok(result.map_err(|e| format!("{}: {what}: {e}", path.display()))?)
+    Ok(result.map_err(|e| format!("{}: {what}: {e}", shown(path)))?)
 }
 
 impl File {
@@ -51,7 +55,7 @@ impl File {
             if !kind.is_file() && !kind.is_block_device() {
                 return Err(format!(
                     "{}: is neither a regular file nor a block device",
-                    path.display()
+                    shown(path)
                 )
                 .into());
             }
@@ -78,7 +82,7 @@ impl File {
             Err(Errno::EAGAIN | Errno::EACCES) => {
                 return Err(format!(
                     "{}: is in use: a driver or another process has locked it",
-                    path.display()
+                    shown(path)
                 )
                 .into());
             }

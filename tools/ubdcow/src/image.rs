@@ -3,6 +3,7 @@
 //! COW files and what is behind them, by the driver's rules.
 
 use crate::file::{Access, File};
+use crate::output::shown;
 use crate::ubd::{
     cow::{
         header::{self, Header, Version},
@@ -60,17 +61,15 @@ impl Layer {
     fn of(file: File) -> Result<Self> {
         let mut bytes = vec![0; header::LEN_MAX];
         let len = file.read(&mut bytes, 0)?;
-        let wrong = |e: &dyn std::fmt::Display| format!("{}: {e}", file.path().display());
+        let wrong = |e: &dyn std::fmt::Display| format!("{}: {e}", shown(file.path()));
         let Some(header) = header::parse(&bytes[..len]).map_err(|e| wrong(&e))? else {
             return Ok(Layer::Raw(file));
         };
         let layout = Layout::new(&header, SECTOR_SIZE_MAX).map_err(|e| wrong(&e))?;
         let (size, needed) = (file.size()?, layout.bitmap_offset + layout.bitmap_len);
         if size < needed {
-            return Err(wrong(&format!(
-                "has {size} bytes, but its bitmap ends at {needed}"
-            ))
-            .into());
+            let why = format!("has {size} bytes, but its bitmap ends at {needed}");
+            return Err(wrong(&why).into());
         }
         Ok(Layer::Cow(Cow {
             version: header.version,
@@ -116,7 +115,7 @@ impl Cow {
     pub(crate) fn open(path: &Path, access: Access) -> Result<Self> {
         match Layer::open(path, access)? {
             Layer::Cow(cow) => Ok(cow),
-            Layer::Raw(_) => Err(format!("{}: is no COW file", path.display()).into()),
+            Layer::Raw(_) => Err(format!("{}: is no COW file", shown(path)).into()),
         }
     }
 
@@ -190,6 +189,32 @@ impl Cow {
         Ok(())
     }
 
+    /// Returns what is missing, if there are sectors that should be in the file, but whose data
+    /// would lie behind its end.
+    pub(crate) fn missing_data(&self) -> Result<Option<String>> {
+        let length = self.file.size()?;
+        let mut missing = 0;
+        let mut first_missing = None;
+        self.for_each_run(|start, run| {
+            let (_, end) = self.bytes_of(start, run.end);
+            if run.in_cow && self.layout.data_offset + end > length {
+                // A part of the last sector of all is enough.
+                let whole = length.saturating_sub(self.layout.data_offset);
+                let from = start.max(whole >> self.layout.sector_shift);
+                missing += run.end - from;
+                first_missing.get_or_insert(from);
+            }
+            Ok(())
+        })?;
+        Ok(first_missing.map(|first| {
+            format!(
+                "{}: {missing} sectors from {first} on should be in the file, but it ends at \
+                 {length}",
+                shown(self.path())
+            )
+        }))
+    }
+
     /// The bytes of the disk from sector `start` up to `end`; the last sector may be a part.
     pub(crate) fn bytes_of(&self, start: u64, end: u64) -> (u64, u64) {
         let shift = self.layout.sector_shift;
@@ -211,7 +236,7 @@ pub(crate) fn write_header(file: &File, header: &Header<'_>) -> Result {
     let mut bytes = vec![0; header::LEN_MAX];
     let len = header
         .write(&mut bytes)
-        .map_err(|e| format!("{}: {e}", file.path().display()))?;
+        .map_err(|e| format!("{}: {e}", shown(file.path())))?;
     file.write(&bytes[..len], 0)?;
     file.sync()
 }
@@ -219,8 +244,8 @@ pub(crate) fn write_header(file: &File, header: &Header<'_>) -> Result {
 /// Returns why `layer` is not the backing file that `cow`'s header speaks of, if it is not.
 pub(crate) fn mismatch(cow: &Cow, layer: &Layer) -> Result<Option<String>> {
     let (size, mtime) = (layer.disk_size()?, layer.file().mtime()?);
-    let path = layer.file().path().display();
-    let cow_path = cow.path().display();
+    let path = shown(layer.file().path());
+    let cow_path = shown(cow.path());
     if size != cow.layout.size {
         return Ok(Some(format!(
             "{cow_path}: its header says that its backing file has {} bytes, but {path} has {size}",
@@ -253,7 +278,7 @@ impl Image {
             if number > DEPTH_MAX {
                 return Err(format!(
                     "{}: is COW file number {number} upon each other, the limit is {DEPTH_MAX}",
-                    cow.path().display()
+                    shown(cow.path())
                 )
                 .into());
             }
@@ -312,7 +337,7 @@ pub(crate) fn refuse_cycle(path: &Path, ids: &[(u64, u64)]) -> Result {
 
     match std::fs::metadata(path) {
         Ok(found) if ids.contains(&(found.dev(), found.ino())) => {
-            Err(format!("{}: is a backing file of itself", path.display()).into())
+            Err(format!("{}: is a backing file of itself", shown(path)).into())
         }
         _ => Ok(()),
     }

@@ -7,14 +7,15 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
+mod check;
 mod commands;
 mod file;
 mod image;
+mod output;
 
 // Not all of what they offer is used here.
 #[allow(dead_code)]
@@ -44,6 +45,8 @@ diff    the ranges that are in the COW file: offset and length in bytes, a line 
 A file that a driver or another process has locked is refused. See ubdcow(8).
 ";
 
+use output::{complain, shown, Output};
+
 /// What a command can end with, but for success.
 pub(crate) enum Failure {
     /// One line that says what went wrong.
@@ -52,6 +55,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// There is something wrong with the file that was to be checked, and it has been said.
     Inconsistent,
+    /// Nobody reads what is printed.
+    Unread,
 }
 
 impl From<String> for Failure {
@@ -94,13 +99,13 @@ impl Arguments {
                 found.flags.push(arg);
             } else if known(options) {
                 let value = args.next().ok_or_else(|| {
-                    Failure::Usage(format!("{} needs a value", arg.to_string_lossy()))
+                    Failure::Usage(format!("{} needs a value", shown(Path::new(&arg))))
                 })?;
                 found.values.push((arg, value));
             } else {
                 return Err(Failure::Usage(format!(
                     "unknown option {}",
-                    arg.to_string_lossy()
+                    shown(Path::new(&arg))
                 )));
             }
         }
@@ -130,21 +135,20 @@ impl Arguments {
         number.ok_or_else(|| {
             Failure::Usage(format!(
                 "{option}: {} is no number of bytes",
-                value.to_string_lossy()
+                shown(Path::new(value))
             ))
         })
     }
 }
 
-fn run(mut args: impl Iterator<Item = OsString>) -> Result {
+fn run(mut args: impl Iterator<Item = OsString>, out: &mut Output) -> Result {
     let command = args
         .next()
         .ok_or_else(|| Failure::Usage("no command".into()))?;
-    let command = command.to_string_lossy();
-    match &*command {
+    match &*command.to_string_lossy() {
         "info" => {
             let args = Arguments::new(args, &["--json"], &[], 1)?;
-            commands::info(&args.files[0], args.has("--json"))
+            commands::info(&args.files[0], args.has("--json"), out)
         }
         "create" => {
             let args = Arguments::new(args, &[], &["--sector-size", "--alignment"], 2)?;
@@ -157,7 +161,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result {
         }
         "check" => {
             let args = Arguments::new(args, &[], &[], 1)?;
-            commands::check(&args.files[0])
+            check::check(&args.files[0], out)
         }
         "commit" => {
             let args = Arguments::new(args, &["--quiet"], &["--to"], 1)?;
@@ -175,29 +179,35 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result {
         }
         "diff" => {
             let args = Arguments::new(args, &["--json"], &[], 1)?;
-            commands::diff(&args.files[0], args.has("--json"))
+            commands::diff(&args.files[0], args.has("--json"), out)
         }
-        "--help" | "-h" | "help" => {
-            print!("{USAGE}");
-            Ok(())
-        }
-        _ => Err(Failure::Usage(format!("unknown command {command}"))),
+        "--help" | "-h" | "help" => write!(out, "{USAGE}"),
+        _ => Err(Failure::Usage(format!(
+            "unknown command {}",
+            shown(Path::new(&command))
+        ))),
     }
 }
 
 fn main() -> ExitCode {
-    let result = run(std::env::args_os().skip(1));
-    // What is printed to a pipe that nobody reads any more is no one's loss.
-    let _ = std::io::stdout().flush();
+    let mut out = Output::new();
+    let mut result = run(std::env::args_os().skip(1), &mut out);
+    // Before anything is said on standard error. An answer that is lost is none.
+    if let Err(lost @ Failure::Error(_)) = out.flush() {
+        if matches!(result, Ok(()) | Err(Failure::Inconsistent)) {
+            result = Err(lost);
+        }
+    }
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        // What is printed to a pipe that nobody reads any more is no one's loss.
+        Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
         Err(Failure::Inconsistent) => ExitCode::from(2),
         Err(Failure::Error(text)) => {
-            eprintln!("ubdcow: {text}");
+            complain(&text);
             ExitCode::FAILURE
         }
         Err(Failure::Usage(text)) => {
-            eprint!("ubdcow: {text}\n{USAGE}");
+            complain(&format!("{text}\n{}", USAGE.trim_end()));
             ExitCode::FAILURE
         }
     }

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ubdcow check`: what is wrong with a COW file and with what is below it.
+
+use crate::file::{Access, File, STEP};
+use crate::image::{self, Cow, Layer};
+use crate::output::{shown, Output};
+use crate::ubd::cow::header::Header;
+use crate::{Failure, Result};
+use std::path::Path;
+
+/// What has been found.
+struct Findings<'a> {
+    out: &'a mut Output,
+    problems: usize,
+}
+
+impl Findings<'_> {
+    /// Says what is wrong. The exit code tells those who do not read it.
+    fn problem(&mut self, text: String) -> Result {
+        self.problems += 1;
+        self.note(text)
+    }
+
+    /// Says something that is not wrong.
+    fn note(&mut self, text: String) -> Result {
+        match writeln!(self.out, "{text}") {
+            Err(Failure::Unread) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+pub(crate) fn check(path: &Path, out: &mut Output) -> Result {
+    let mut findings = Findings { out, problems: 0 };
+    let mut next = path.to_owned();
+    let mut ids = Vec::new();
+    // Kept, because a file that is closed is not locked any more.
+    let mut upper: Vec<Cow> = Vec::new();
+    loop {
+        let layer = image::refuse_cycle(&next, &ids).and_then(|()| {
+            let layer = Layer::open(&next, Access::Read)?;
+            match upper.last() {
+                Some(upper) => layer.for_size(upper.layout.size),
+                None => Ok(layer),
+            }
+        });
+        let layer = match layer {
+            Ok(layer) => layer,
+            // The file to be checked must be there, and free.
+            Err(Failure::Error(why)) if !upper.is_empty() || is_about_contents(&next) => {
+                findings.problem(why)?;
+                break;
+            }
+            Err(e) => return Err(e),
+        };
+        ids.push(layer.file().id()?);
+        if let Some(upper) = upper.last() {
+            if let Some(why) = image::mismatch(upper, &layer)? {
+                findings.problem(why)?;
+            }
+        }
+        let Layer::Cow(cow) = layer else {
+            if upper.is_empty() {
+                return Err(format!("{}: is no COW file", shown(path)).into());
+            }
+            break;
+        };
+        check_one(&cow, &mut findings)?;
+        next = cow.backing_path();
+        upper.push(cow);
+    }
+    if upper.len() > image::DEPTH_MAX {
+        findings.problem(format!(
+            "{}: {} COW files upon each other, the limit is {}",
+            shown(path),
+            upper.len(),
+            image::DEPTH_MAX
+        ))?;
+    }
+    if findings.problems > 0 {
+        return Err(Failure::Inconsistent);
+    }
+    findings.note(format!("{}: no problem found", shown(path)))
+}
+
+/// Whether a file that could not be taken can be opened and locked all the same.
+fn is_about_contents(path: &Path) -> bool {
+    File::open(path, Access::Read).is_ok()
+}
+
+/// Checks what is in one COW file.
+fn check_one(cow: &Cow, findings: &mut Findings<'_>) -> Result {
+    let path = shown(cow.path());
+    let layout = &cow.layout;
+    if let Some(why) = cow.missing_data()? {
+        findings.problem(why)?;
+    }
+    let extra = extra_bits(cow)?;
+    if extra > 0 {
+        findings.problem(format!(
+            "{path}: {extra} bits of the bitmap are set for sectors behind the last, {}",
+            layout.sectors - 1
+        ))?;
+    }
+    let header_len = Header {
+        version: cow.version,
+        mtime: 0,
+        size: 0,
+        sector_size: 0,
+        alignment: 0,
+        backing_file: b"",
+    }
+    .len() as u64;
+    for (start, end, what) in [
+        (
+            header_len,
+            layout.bitmap_offset,
+            "the header and the bitmap",
+        ),
+        (
+            layout.bitmap_offset + layout.bitmap_len,
+            layout.data_offset,
+            "the bitmap and the data",
+        ),
+    ] {
+        let stray = stray_bytes(&cow.file, start, end)?;
+        if stray > 0 {
+            findings.problem(format!("{path}: {stray} bytes between {what} are not zero"))?;
+        }
+    }
+    Ok(())
+}
+
+/// How many bits are set in the bitmap that no sector has.
+fn extra_bits(cow: &Cow) -> Result<u64> {
+    let (sectors, end) = (cow.layout.sectors, cow.layout.bitmap_len.saturating_mul(8));
+    let mut extra = 0;
+    for index in sectors / 64..end.div_ceil(64) {
+        let known = sectors.saturating_sub(index * 64).min(64);
+        let word = cow.raw_word(index)?;
+        extra += u64::from(word.checked_shr(known as u32).unwrap_or(0).count_ones());
+    }
+    Ok(extra)
+}
+
+/// How many bytes from `start` up to `end` are not zero.
+fn stray_bytes(file: &File, start: u64, end: u64) -> Result<u64> {
+    let mut stray = 0;
+    let mut buf = vec![0; STEP];
+    let mut at = start;
+    while let Some(data) = file.next_data(at).filter(|data| *data < end) {
+        at = data.max(at);
+        let n = (end - at).min(STEP as u64) as usize;
+        file.read(&mut buf[..n], at)?;
+        stray += buf[..n].iter().filter(|c| **c != 0).count() as u64;
+        at += n as u64;
+        if at >= end {
+            break;
+        }
+    }
+    Ok(stray)
+}
