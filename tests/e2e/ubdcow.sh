@@ -220,6 +220,18 @@ check "and is the same disk" model cmp-cow cow-ubdcow cow.want --backing "$work/
 is "the other backing file is as it was" "$(sum back)" "$(cat back.sum)"
 data=$(model info cow data_offset)
 
+# A backing file of the right length is raw, whatever it begins with.
+
+cp -p back magic
+"$ubdcow" create over magic
+printf 'OOOM\0\0\0\11' | dd of=magic conv=notrunc status=none
+touch -r back magic
+cp -p magic magic2
+finds "check over a file that begins as a bad COW file" 0 "no problem" -- check over
+check "rebase to another one" "$ubdcow" rebase --quiet over magic2
+check "commit of what is over it" "$ubdcow" commit --quiet --to merged7 over
+check "it is its raw bytes" cmp merged7 magic
+
 # Every version.
 
 while read -r what options; do
@@ -253,6 +265,15 @@ check "commit --to through a chain" "$ubdcow" commit --quiet --to merged3 chaine
 check "it is the lower one's disk" cmp merged3 cow.want
 finds "no commit into a COW file" 1 "--to" -- commit chained
 finds "check of a chain" 0 "no problem" -- check chained
+hold back
+finds "where a lower file is in use, that is all that check says" 1 "back: is in use" -- check chained
+finds "and info does not know" 0 "unknown: $work/back: is in use" -- info cow
+release
+# The work folder is for its owner only.
+mkdir /tmp/nobody && cp -p ubdcow cow /tmp/nobody && chmod 755 /tmp/nobody/ubdcow
+is "nor is it a finding that a file is not for this user to read" \
+	"$(setpriv --reuid 65534 --regid 65534 --clear-groups /tmp/nobody/ubdcow check /tmp/nobody/cow 2>&1; echo $?)" \
+	"ubdcow: $work/back: cannot be opened: Permission denied (os error 13)"$'\n'1
 
 # check
 
@@ -276,6 +297,7 @@ damage() {
 }
 
 finds "check of a good file" 0 "no problem" -- check cow
+finds "check of one that UML wrote" 0 "no problem" -- check made
 bitmap=$(model info cow bitmap_offset)
 damage "an unknown version" "version 7" -- 7 '\7'
 damage "a bad sector size" "sector size" -- 20 '\1'
@@ -286,6 +308,12 @@ damage "another size" "bytes" "$work/back" -- 18 '\0'
 damage "a backing file that is missing" "$work/bacX" -- $((32 + ${#work} + 4)) 'X'
 damage "bytes between header and bitmap" "between" -- 5000 'x'
 damage "bytes between bitmap and data" "between" -- $((data - 1)) 'x'
+cp cow damaged
+put damaged $((bitmap - 8)) 12345678
+put damaged $((bitmap + $(model info cow bitmap_len))) 12345678
+finds "check only notes the words that UML writes beside the bitmap" 0 "note: " "16 bytes" "no problem" -- \
+	check damaged
+damage "a byte before those" "1 bytes between the header and the bitmap" -- $((bitmap - 9)) 'x'
 model pattern ten 5000 ten
 "$ubdcow" create behind ten
 printf '\200' | dd of=behind bs=1 seek=$((bitmap + 1)) conv=notrunc status=none

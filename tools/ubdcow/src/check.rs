@@ -9,6 +9,10 @@ use crate::ubd::cow::header::Header;
 use crate::{Failure, Result};
 use std::path::Path;
 
+/// How far beside the bitmap UML writes, in bytes: it writes two words of its machine at a time, of
+/// which the second can end behind the bitmap, and the first lie before one that is a word long.
+const UML_WORD: u64 = 8;
+
 /// What has been found.
 struct Findings<'a> {
     out: &'a mut Output,
@@ -31,28 +35,21 @@ impl Findings<'_> {
     }
 }
 
+/// Checks a COW file and all that are below it. What cannot be looked at is an error, and not a
+/// finding: it may be good.
 pub(crate) fn check(path: &Path, out: &mut Output) -> Result {
     let mut findings = Findings { out, problems: 0 };
-    let mut next = path.to_owned();
+    let mut next = Layer::of(File::open(path, Access::Read)?);
     let mut ids = Vec::new();
     // Kept, because a file that is closed is not locked any more.
     let mut upper: Vec<Cow> = Vec::new();
     loop {
-        let layer = image::refuse_cycle(&next, &ids).and_then(|()| {
-            let layer = Layer::open(&next, Access::Read)?;
-            match upper.last() {
-                Some(upper) => layer.for_size(upper.layout.size),
-                None => Ok(layer),
-            }
-        });
-        let layer = match layer {
-            Ok(layer) => layer,
-            // The file to be checked must be there, and free.
-            Err(Failure::Error(why)) if !upper.is_empty() || is_about_contents(&next) => {
+        let layer = match next {
+            Err(Failure::Unusable(why)) => {
                 findings.problem(why)?;
                 break;
             }
-            Err(e) => return Err(e),
+            result => result?,
         };
         ids.push(layer.file().id()?);
         if let Some(upper) = upper.last() {
@@ -67,7 +64,7 @@ pub(crate) fn check(path: &Path, out: &mut Output) -> Result {
             break;
         };
         check_one(&cow, &mut findings)?;
-        next = cow.backing_path();
+        next = image::backing(&cow, Access::Read, &ids);
         upper.push(cow);
     }
     if upper.len() > image::DEPTH_MAX {
@@ -82,11 +79,6 @@ pub(crate) fn check(path: &Path, out: &mut Output) -> Result {
         return Err(Failure::Inconsistent);
     }
     findings.note(format!("{}: no problem found", shown(path)))
-}
-
-/// Whether a file that could not be taken can be opened and locked all the same.
-fn is_about_contents(path: &Path) -> bool {
-    File::open(path, Access::Read).is_ok()
 }
 
 /// Checks what is in one COW file.
@@ -112,22 +104,25 @@ fn check_one(cow: &Cow, findings: &mut Findings<'_>) -> Result {
         backing_file: b"",
     }
     .len() as u64;
+    let bitmap = layout.bitmap_offset;
+    let bitmap_end = bitmap + layout.bitmap_len;
+    let before = bitmap.saturating_sub(UML_WORD).max(header_len);
+    let behind = (bitmap_end + UML_WORD).min(layout.data_offset);
     for (start, end, what) in [
-        (
-            header_len,
-            layout.bitmap_offset,
-            "the header and the bitmap",
-        ),
-        (
-            layout.bitmap_offset + layout.bitmap_len,
-            layout.data_offset,
-            "the bitmap and the data",
-        ),
+        (header_len, before, "the header and the bitmap"),
+        (behind, layout.data_offset, "the bitmap and the data"),
     ] {
         let stray = stray_bytes(&cow.file, start, end)?;
         if stray > 0 {
             findings.problem(format!("{path}: {stray} bytes between {what} are not zero"))?;
         }
+    }
+    let stray =
+        stray_bytes(&cow.file, before, bitmap)? + stray_bytes(&cow.file, bitmap_end, behind)?;
+    if stray > 0 {
+        findings.note(format!(
+            "note: {path}: {stray} bytes beside the bitmap are not zero: UML writes whole words"
+        ))?;
     }
     Ok(())
 }

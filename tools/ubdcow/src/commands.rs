@@ -11,6 +11,7 @@ use crate::ubd::cow::{
 };
 use crate::{Failure, Result};
 use std::{
+    io::ErrorKind,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -24,8 +25,11 @@ const BLOCK: usize = 4096;
 /// What there is at the place where the backing file should be.
 fn state_of_backing(cow: &Cow) -> Result<(&'static str, Option<String>)> {
     let path = cow.backing_path();
-    if let Err(e) = path.metadata() {
-        return Ok(("missing", Some(format!("{}: {e}", shown(&path)))));
+    match path.metadata() {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return Ok(("missing", Some(format!("{}: {e}", shown(&path)))));
+        }
+        _ => {}
     }
     let ids = [cow.file.id()?];
     match image::backing(cow, Access::Read, &ids) {
@@ -36,7 +40,9 @@ fn state_of_backing(cow: &Cow) -> Result<(&'static str, Option<String>)> {
                 Layer::Raw(_) => ("matches", None),
             },
         }),
-        Err(Failure::Error(why)) => Ok(("unusable", Some(why))),
+        Err(Failure::Unusable(why)) => Ok(("unusable", Some(why))),
+        // Locked, or not for this user to read.
+        Err(Failure::Error(why)) => Ok(("unknown", Some(why))),
         Err(other) => Err(other),
     }
 }
@@ -157,7 +163,7 @@ pub(crate) fn create(path: &Path, backing: &Path, sector_size: u32, alignment: u
     let layout = Layout::new(&header, image::SECTOR_SIZE_MAX)
         .map_err(|e| format!("{}: {e}", shown(path)))?;
     // Whether what is below can be used.
-    Image::of(layer, size, 1, &[])?;
+    Image::of(layer, 1, &[])?;
     let file = File::open(path, Access::Create)?;
     let made = (|| {
         file.set_len(layout.file_len())?;
@@ -214,13 +220,12 @@ fn commit_to(path: &Path, to: &Path, quiet: bool) -> Result {
 
 /// The disk of a COW file.
 fn chain(top: Cow) -> Result<Image> {
-    let size = top.layout.size;
     let ids = [top.file.id()?];
     let layer = image::backing(&top, Access::Read, &ids)?;
     if let Some(why) = image::mismatch(&top, &layer)? {
         return Err(why.into());
     }
-    let mut image = Image::of(layer, size, 1, &ids)?;
+    let mut image = Image::of(layer, 1, &ids)?;
     image.layers.insert(0, Layer::Cow(top));
     Ok(image)
 }
@@ -266,7 +271,7 @@ pub(crate) fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> R
     image::refuse_cycle(backing, &ids)?;
     let old_path = cow.backing_path();
     let same = is_same(&old_path, backing);
-    let layer = Layer::open(backing, Access::Read)?.for_size(size)?;
+    let layer = Layer::open_below(backing, Access::Read, size)?;
     let new_size = layer.disk_size()?;
     if new_size != size {
         return Err(format!(
@@ -277,7 +282,7 @@ pub(crate) fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> R
     }
     let mtime = layer.file().mtime()?;
     let new_path = absolute(backing)?;
-    let new = Image::of(layer, size, 1, &ids)?;
+    let new = Image::of(layer, 1, &ids)?;
     if !blind {
         if same {
             // One file under two names has the same content; whether it is the one that the
@@ -296,7 +301,7 @@ pub(crate) fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> R
             if let Some(why) = image::mismatch(&cow, &old)? {
                 return Err(why.into());
             }
-            compare(&cow, &Image::of(old, size, 1, &ids)?, &new, quiet)?;
+            compare(&cow, &Image::of(old, 1, &ids)?, &new, quiet)?;
         }
     }
     cow.write_header(mtime, new_path.as_os_str().as_bytes())

@@ -3,7 +3,7 @@
 //! Files and block devices that are open and locked as the driver would lock them.
 
 use crate::output::shown;
-use crate::Result;
+use crate::{Failure, Result};
 use nix::{
     errno::Errno,
     fcntl::{fcntl, FcntlArg},
@@ -47,25 +47,37 @@ pub(crate) fn about<T, E: std::fmt::Display>(
     Ok(result.map_err(|e| format!("{}: {what}: {e}", shown(path)))?)
 }
 
+/// Why there is no open file at `path`.
+fn not_opened(path: &Path, e: io::Error) -> Failure {
+    let text = format!("{}: cannot be opened: {e}", shown(path));
+    match Errno::from_raw(e.raw_os_error().unwrap_or(0)) {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG => {
+            Failure::Unusable(text)
+        }
+        _ => Failure::Error(text),
+    }
+}
+
 impl File {
+    /// Returns [`Failure::Unusable`] if there is no such file, or it is none that a disk can be in.
     pub(crate) fn open(path: &Path, access: Access) -> Result<Self> {
         if access != Access::Create {
             // To open something else can wait for ever, or act.
-            let kind = about(path, "cannot be opened", fs::metadata(path))?.file_type();
+            let metadata = fs::metadata(path).map_err(|e| not_opened(path, e))?;
+            let kind = metadata.file_type();
             if !kind.is_file() && !kind.is_block_device() {
-                return Err(format!(
+                return Err(Failure::Unusable(format!(
                     "{}: is neither a regular file nor a block device",
                     shown(path)
-                )
-                .into());
+                )));
             }
         }
         let file = OpenOptions::new()
             .read(true)
             .write(access != Access::Read)
             .create_new(access == Access::Create)
-            .open(path);
-        let file = about(path, "cannot be opened", file)?;
+            .open(path)
+            .map_err(|e| not_opened(path, e))?;
         let kind = if access == Access::Read {
             libc::F_RDLCK
         } else {

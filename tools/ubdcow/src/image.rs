@@ -58,10 +58,24 @@ impl Layer {
         Self::of(File::open(path, access)?)
     }
 
-    fn of(file: File) -> Result<Self> {
+    /// The file at `path` as the backing file of a disk of `size` bytes.
+    ///
+    /// Its raw length comes first, as in the driver: if that is the size, its raw bytes are meant,
+    /// whatever they begin with.
+    pub(crate) fn open_below(path: &Path, access: Access, size: u64) -> Result<Self> {
+        let file = File::open(path, access)?;
+        if file.size()? == size {
+            return Ok(Layer::Raw(file));
+        }
+        Self::of(file)
+    }
+
+    /// Returns [`Failure::Unusable`] if `file` begins as a COW file does, but is no good one.
+    pub(crate) fn of(file: File) -> Result<Self> {
         let mut bytes = vec![0; header::LEN_MAX];
         let len = file.read(&mut bytes, 0)?;
-        let wrong = |e: &dyn std::fmt::Display| format!("{}: {e}", shown(file.path()));
+        let wrong =
+            |e: &dyn std::fmt::Display| Failure::Unusable(format!("{}: {e}", shown(file.path())));
         let Some(header) = header::parse(&bytes[..len]).map_err(|e| wrong(&e))? else {
             return Ok(Layer::Raw(file));
         };
@@ -69,7 +83,7 @@ impl Layer {
         let (size, needed) = (file.size()?, layout.bitmap_offset + layout.bitmap_len);
         if size < needed {
             let why = format!("has {size} bytes, but its bitmap ends at {needed}");
-            return Err(wrong(&why).into());
+            return Err(wrong(&why));
         }
         Ok(Layer::Cow(Cow {
             version: header.version,
@@ -99,14 +113,6 @@ impl Layer {
             Layer::Cow(cow) => Ok(cow.layout.size),
             Layer::Raw(file) => file.size(),
         }
-    }
-
-    /// This file as the backing file of a disk of `size` bytes: raw if its raw length says so.
-    pub(crate) fn for_size(self, size: u64) -> Result<Self> {
-        Ok(match self {
-            Layer::Cow(cow) if cow.file.size()? == size => Layer::Raw(cow.file),
-            other => other,
-        })
     }
 }
 
@@ -268,11 +274,11 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// What `top` is the first of, a disk of `size` bytes: `above` is how many COW files are upon
-    /// it, and `ids` are those files.
-    pub(crate) fn of(top: Layer, size: u64, above: usize, ids: &[(u64, u64)]) -> Result<Self> {
+    /// What `top` is the first of: `above` is how many COW files are upon it, and `ids` are those
+    /// files.
+    pub(crate) fn of(top: Layer, above: usize, ids: &[(u64, u64)]) -> Result<Self> {
         let mut ids = ids.to_vec();
-        let mut layers = vec![top.for_size(size)?];
+        let mut layers = vec![top];
         while let Some(Layer::Cow(cow)) = layers.last() {
             let number = above + layers.len();
             if number > DEPTH_MAX {
@@ -328,7 +334,7 @@ impl Image {
 pub(crate) fn backing(cow: &Cow, access: Access, ids: &[(u64, u64)]) -> Result<Layer> {
     let path = cow.backing_path();
     refuse_cycle(&path, ids)?;
-    Layer::open(&path, access)?.for_size(cow.layout.size)
+    Layer::open_below(&path, access, cow.layout.size)
 }
 
 /// Before a file is opened a second time, which its own lock may refuse for a reason that misleads.
@@ -336,9 +342,10 @@ pub(crate) fn refuse_cycle(path: &Path, ids: &[(u64, u64)]) -> Result {
     use std::os::unix::fs::MetadataExt;
 
     match std::fs::metadata(path) {
-        Ok(found) if ids.contains(&(found.dev(), found.ino())) => {
-            Err(format!("{}: is a backing file of itself", shown(path)).into())
-        }
+        Ok(found) if ids.contains(&(found.dev(), found.ino())) => Err(Failure::Unusable(format!(
+            "{}: is a backing file of itself",
+            shown(path)
+        ))),
         _ => Ok(()),
     }
 }

@@ -51,6 +51,9 @@ use output::{complain, shown, Output};
 pub(crate) enum Failure {
     /// One line that says what went wrong.
     Error(String),
+    /// One line that says why a file is not what it should be: missing, or with wrong contents.
+    /// Unlike other errors, that is still so when it is tried again, by whomever.
+    Unusable(String),
     /// The command line is wrong.
     Usage(String),
     /// There is something wrong with the file that was to be checked, and it has been said.
@@ -202,7 +205,7 @@ fn main() -> ExitCode {
         // What is printed to a pipe that nobody reads any more is no one's loss.
         Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
         Err(Failure::Inconsistent) => ExitCode::from(2),
-        Err(Failure::Error(text)) => {
+        Err(Failure::Error(text) | Failure::Unusable(text)) => {
             complain(&text);
             ExitCode::FAILURE
         }
