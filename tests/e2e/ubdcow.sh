@@ -206,6 +206,23 @@ finds "commit --to shows how far it is" 0 "100 %" -- commit --to merged2 cow
 finds "commit --to a file that exists" 1 merged -- commit --to merged cow
 check "it needs no one to tell" silent --to merged5 cow
 check "and is the same" cmp merged5 cow.want
+# It waits for someone to read how far it is, and ends there.
+mkfifo full
+exec 6<>full
+dd if=/dev/zero of=full bs=4096 oflag=nonblock 2>/dev/null
+"$ubdcow" commit --to interrupted cow 2>&6 &
+for ((i = 0; i < 100; i++)); do
+	[ -z "$(find . -name 'interrupted*' -size +0)" ] || break
+	sleep 0.1
+done
+kill -9 $!
+wait $! 2>/dev/null
+exec 6>&-
+is "commit --to that is interrupted leaves no file of that name" "$(ls interrupted*)" interrupted.partial
+finds "the next one finds what it left" 1 "interrupted.partial: exists" -- commit --to interrupted cow
+rm -f interrupted*
+check "and goes on without it" "$ubdcow" commit --quiet --to interrupted cow
+is "to the end" "$(cmp interrupted cow.want; ls interrupted*)" interrupted
 for by in ubdcow uml_moo; do
 	cp -p back back-$by
 	cp cow cow-$by
@@ -219,6 +236,13 @@ finds "the COW file can still be used" 0 "no problem" -- check cow-ubdcow
 check "and is the same disk" model cmp-cow cow-ubdcow cow.want --backing "$work/back-ubdcow"
 is "the other backing file is as it was" "$(sum back)" "$(cat back.sum)"
 data=$(model info cow data_offset)
+cp cow cut
+cp -p back back-cut
+"$ubdcow" rebase --quiet cut back-cut
+truncate -s $((data + size / 2)) cut
+finds "no commit of a file that was cut short" 1 "should be in the file" -- commit cut
+is "its backing file keeps what was there" "$(sum back-cut)" "$(cat back.sum)"
+finds "commit --to says what it lacks" 0 "should be in the file" zeros -- commit --to merged6 cut
 
 # A backing file of the right length is raw, whatever it begins with.
 

@@ -2,7 +2,7 @@
 
 //! What the program can do.
 
-use crate::file::{about, Access, File, STEP};
+use crate::file::{about, Access, File, Unfinished, STEP};
 use crate::image::{self, Cow, Image, Layer};
 use crate::output::{complain, json, shown, shown_bytes, Output, Progress};
 use crate::ubd::cow::{
@@ -191,31 +191,31 @@ fn commit_to(path: &Path, to: &Path, quiet: bool) -> Result {
     let size = top.layout.size;
     // The file itself, not its raw bytes, whatever its length.
     let image = chain(top)?;
-    let file = File::open(to, Access::Create)?;
-    let copied = (|| {
-        file.set_len(size)?;
-        let mut progress = Progress::new("commit", size, quiet);
-        let mut buf = vec![0; STEP];
-        let mut at = 0;
-        while at < size {
-            progress.at(at);
-            let n = (size - at).min(STEP as u64) as usize;
-            image.read(&mut buf[..n], at)?;
-            for (i, block) in buf[..n].chunks(BLOCK).enumerate() {
-                if block.iter().any(|c| *c != 0) {
-                    file.write(block, at + (i * BLOCK) as u64)?;
-                }
-            }
-            at += n as u64;
+    for layer in &image.layers {
+        let Layer::Cow(cow) = layer else { continue };
+        if let Some(why) = cow.missing_data()? {
+            complain(&format!("{why}: they are zeros, as on the disk"));
         }
-        file.sync()?;
-        progress.end();
-        Ok(())
-    })();
-    if copied.is_err() {
-        let _ = std::fs::remove_file(to);
     }
-    copied
+    let new = Unfinished::create(to)?;
+    new.file.set_len(size)?;
+    let mut progress = Progress::new("commit", size, quiet);
+    let mut buf = vec![0; STEP];
+    let mut at = 0;
+    while at < size {
+        progress.at(at);
+        let n = (size - at).min(STEP as u64) as usize;
+        image.read(&mut buf[..n], at)?;
+        for (i, block) in buf[..n].chunks(BLOCK).enumerate() {
+            if block.iter().any(|c| *c != 0) {
+                new.file.write(block, at + (i * BLOCK) as u64)?;
+            }
+        }
+        at += n as u64;
+    }
+    new.finish()?;
+    progress.end();
+    Ok(())
 }
 
 /// The disk of a COW file.
@@ -245,6 +245,11 @@ fn commit_down(path: &Path, quiet: bool) -> Result {
         )
         .into());
     };
+    // What the file has lost reads as zeros. On the disk that may do, but the backing file still has
+    // what was there before.
+    if let Some(why) = cow.missing_data()? {
+        return Err(format!("{why}: nothing is committed").into());
+    }
     let mut progress = Progress::new("commit", cow.layout.size, quiet);
     let mut buf = vec![0; STEP];
     cow.for_each_run(|start, run| {

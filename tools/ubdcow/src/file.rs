@@ -6,11 +6,12 @@ use crate::output::shown;
 use crate::{Failure, Result};
 use nix::{
     errno::Errno,
-    fcntl::{fcntl, FcntlArg},
+    fcntl::{fcntl, renameat2, FcntlArg, RenameFlags, AT_FDCWD},
     libc,
     unistd::{lseek64, Whence},
 };
 use std::{
+    ffi::OsString,
     fs::{self, OpenOptions},
     io,
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt},
@@ -171,5 +172,71 @@ impl File {
 
     pub(crate) fn sync(&self) -> Result {
         about(&self.path, "cannot be synced", self.file.sync_all())
+    }
+}
+
+/// A new file that gets its name when all of it is there. Until then it has another one, under
+/// which it is removed if it comes to nothing.
+pub(crate) struct Unfinished {
+    pub(crate) file: File,
+    name: PathBuf,
+    has_name: bool,
+}
+
+impl Unfinished {
+    pub(crate) fn create(name: &Path) -> Result<Self> {
+        // Now, and not after all the work.
+        if name.symlink_metadata().is_ok() {
+            return Err(format!("{}: exists", shown(name)).into());
+        }
+        let mut partial = OsString::from(name);
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        if partial.symlink_metadata().is_ok() {
+            return Err(format!(
+                "{}: exists: another commit makes it, or one that was interrupted has left it",
+                shown(&partial)
+            )
+            .into());
+        }
+        Ok(Self {
+            file: File::open(&partial, Access::Create)?,
+            name: name.to_owned(),
+            has_name: false,
+        })
+    }
+
+    /// Gives the file its name, which must still be free.
+    pub(crate) fn finish(mut self) -> Result {
+        self.file.sync()?;
+        let partial = self.file.path();
+        let flags = RenameFlags::RENAME_NOREPLACE;
+        let named = match renameat2(AT_FDCWD, partial, AT_FDCWD, &self.name, flags) {
+            // Not every file system knows the flag. A second name for the file does as well, and
+            // the first one goes when this is dropped.
+            Err(Errno::EINVAL | Errno::ENOSYS) => fs::hard_link(partial, &self.name),
+            result => {
+                self.has_name = result.is_ok();
+                result.map_err(io::Error::from)
+            }
+        };
+        about(&self.name, "cannot be given its name", named)?;
+        let folder = match self.name.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        match fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+            // Nor can every one sync a folder.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            result => about(folder, "cannot be synced", result),
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.has_name {
+            let _ = fs::remove_file(self.file.path());
+        }
     }
 }
