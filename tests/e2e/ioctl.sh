@@ -240,6 +240,8 @@ unload
 # What udev makes of it.
 
 sfdisk -q plain <<<"label: dos"$'\n'"size=32M"$'\n'"size=16M"
+mkdir -p /run/udev/rules.d
+cp "$top/scripts/61-ubd.rules" /run/udev/rules.d
 /lib/systemd/systemd-udevd --resolve-names=never 2>udevd.log &
 udevd=$!
 until udevadm control --ping 2>/dev/null || ! kill -0 $udevd; do :; done
@@ -249,7 +251,9 @@ udevadm settle
 udevadm info -q property /dev/ubda >properties
 is "udev has the disk's path" "$(grep '^ID_PATH=' properties)" "ID_PATH=platform-uml-blkdev.0"
 is "and the table of its partitions" "$(grep '^ID_PART_TABLE_TYPE=' properties)" ID_PART_TABLE_TYPE=dos
-for link in by-path/platform-uml-blkdev.0:ubda by-path/platform-uml-blkdev.0-part2:ubda2 \
+is "and its serial number" "$(grep '^ID_SERIAL=' properties)" "ID_SERIAL=Serial 42"
+for link in by-id/ubd-Serial_42:ubda by-id/ubd-Serial_42-part2:ubda2 \
+	by-path/platform-uml-blkdev.0:ubda by-path/platform-uml-blkdev.0-part2:ubda2 \
 	by-path/platform-uml-blkdev.1:ubdb by-uuid/01234567-89ab-cdef-0123-456789abcdef:ubda1 \
 	by-diskseq/"$(cat /sys/block/ubdb/diskseq)":ubdb; do
 	is "the link ${link%:*}" "$(readlink -f "/dev/disk/${link%:*}")" "/dev/${link#*:}"
