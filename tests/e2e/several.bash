@@ -25,6 +25,7 @@ tidy() {
 
 tests=0
 for name; do
+	start=$SECONDS
 	bash "$e2e/$name.sh" | awk -v name="$name" -v tests="$tests" '
 		/^(not )?ok [0-9]+/ {
 			seen++
@@ -44,6 +45,7 @@ for name; do
 		}
 	' count="$count"
 	code=${PIPESTATUS[0]}
+	echo "# $name: $((SECONDS - start)) s"
 	read -r tests bad <"$count"
 	if [ "$code" != 0 ] && [ "$bad" = 0 ]; then
 		echo "not ok $((++tests)) - $name: exit code $code"
