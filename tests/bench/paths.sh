@@ -8,14 +8,17 @@ work=/tmp/bench
 mib=256
 mkdir -p $work
 cd $work || exit
-device='' snapshot='' loaded=''
-loops=()
+place=tmpfs
+mixed=$work/mixed
+device='' snapshot='' loaded='' direct=1
+loops=() parameters=()
 
 # describe: what the results must name.
 describe() {
 	echo "@about kernel $(uname -r)"
 	echo "@about fio $(fio --version)"
 	echo "@about cpus $(nproc)"
+	echo "@about place $place"
 	echo "@about acceleration $VM_ACCEL"
 }
 
@@ -27,11 +30,11 @@ filled() {
 # prepare PATH...: what paths share, and what is too slow to make for each cell.
 prepare() {
 	echo "@say preparing"
-	case " $* " in *" file "* | *" loop"* | *" dm-snapshot "* | *" ubd-"*) filled image ;; esac
+	case " $* " in *" file"* | *" loop"* | *" dm-snapshot "* | *" ubd-"*) filled image ;; esac
 	case " $* " in *" brd "*) filled /dev/ram0 ;; esac
-	case " $* " in *" ubd-cow-mixed "*)
+	case " $* " in *" ubd-cow-mixed"*)
 		touch -r image image.time
-		load "ubd0=$work/mixed:$work/image"
+		load "ubd0=$mixed:$work/image"
 		# Every second block: after each request one of the same size is left out.
 		fio --name=mix --thread --filename=$device --ioengine=io_uring --direct=1 \
 			--rw=write:4k --bs=4k --iodepth=32 --size=${mib}M --io_size=$((mib / 2))M >/dev/null
@@ -40,9 +43,24 @@ prepare() {
 	esac
 }
 
-# load PARAMETER: the driver, with one unit.
+# move_files: to where they are measured, from the memory that they were made in.
+move_files() {
+	true
+}
+
+# suits PATH CELL: whether the one is measured with the other.
+suits() {
+	true
+}
+
+# settle CELL: makes the state that a cell starts from, when its path is made.
+settle() {
+	true
+}
+
+# load PARAMETER...: the driver, with a unit at least.
 load() {
-	modprobe rnull_ubd "$1"
+	modprobe rnull_ubd "${parameters[@]}" "$@"
 	loaded=1 device=/dev/ubda
 	# Without it fio would make a file of that name, and measure that.
 	[ -b $device ] || { dmesg --notime | grep rnull_ubd >&2; exit 1; }
@@ -63,7 +81,7 @@ make_brd() {
 }
 
 make_file() {
-	device=$work/image
+	device=$work/image direct=0
 }
 
 make_loop() {
@@ -98,7 +116,7 @@ make_ubd_cow_fresh() {
 make_ubd_cow_mixed() {
 	rm -f cow
 	# Holes stay holes: what is copied is half of the image.
-	cp --sparse=always mixed cow
+	cp --sparse=always --reflink=never $mixed cow
 	# Other paths wrote to the image since, which the driver takes ill.
 	touch -r image.time image
 	load "ubd0=$work/cow"
@@ -112,7 +130,7 @@ unmake() {
 		losetup -d "$each"
 	done
 	[ -z "$loaded" ] || modprobe -r rnull_ubd
-	loops=() snapshot='' loaded='' device=''
+	loops=() parameters=() snapshot='' loaded='' device='' direct=1
 }
 
 # count CELL: requests of a cell; in real time, more, as chance is at work.
@@ -129,10 +147,9 @@ count() {
 # measure CELL JOBS REQUESTS [OPTION...]: a cell's name is <fio's name>-<queue
 # depth>. Jobs have regions of their own, so that first writes are first writes.
 measure() {
-	local rw=${1%-*} depth=${1##*-} jobs=$2 requests=$3 bs=4k direct=1 before after
+	local rw=${1%-*} depth=${1##*-} jobs=$2 requests=$3 bs=4k before after
 
 	[[ $rw == rand* ]] || bs=128k
-	[ -b "$device" ] || direct=0
 	before=$(switches)
 	fio --name=bench --thread --filename="$device" --ioengine=io_uring --direct=$direct \
 		--rw="$rw" --bs=$bs --iodepth="$depth" --number_ios="$((requests / jobs))" \

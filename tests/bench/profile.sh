@@ -4,10 +4,11 @@
 # The half of scripts/bench --profile that runs in the guest: a short and a
 # longer run of a cell. What a request costs is the difference.
 #
-# usage: profile.sh PATH CELL
+# usage: profile.sh MODE PATH CELL
 
 set -euo pipefail
 . "$(dirname "$0")/paths.sh"
+[ "$1" != cold ] || . "$(dirname "$0")/cold.sh"
 
 # mark: the plugin takes a look at this file for the sign to start or stop.
 mark() {
@@ -22,9 +23,11 @@ run() {
 	grep -E '"runtime" : [1-9]' fio.out
 }
 
-path=$1 cell=$2
+path=$2 cell=$3
 prepare "$path"
+move_files
 "make_${path//-/_}"
+settle "$cell"
 grep '\[' /proc/kallsyms || :
 requests=$(count "$cell")
 echo "@requests $requests"
