@@ -148,15 +148,7 @@ impl Shared {
         let _serves_io = ServesIo::new();
         let result = io::do_io(&self.image, &rq);
         self.note_dirty();
-        self.note_failed(&rq);
         rq.end(result);
-    }
-
-    /// Has the disk of `rq` read-only for all to see, if the image is so after an error. May sleep.
-    fn note_failed(&self, rq: &Request<Ubd>) {
-        if self.image.has_failed() {
-            rq.set_disk_read_only();
-        }
     }
 
     /// Has dirty pages of the bitmap, if there are any, written in a while. May be called in any
@@ -215,7 +207,6 @@ impl Body for Worker {
                     continue;
                 }
                 let result = io::do_io(image, &rq);
-                shared.note_failed(&rq);
                 completions.end(rq, result);
             }
             drop(completions);
@@ -275,7 +266,6 @@ impl Body for Flusher {
                 }
             }
             for rq in written.take() {
-                shared.note_failed(&rq);
                 rq.end(result);
             }
         }

@@ -9,7 +9,6 @@
 
 set -u
 e2e=$(cd "$(dirname "$0")" && pwd)
-count=$(mktemp)
 
 # tidy: takes away what a file has left behind, for it expects its guest to go.
 tidy() {
@@ -26,27 +25,22 @@ tidy() {
 tests=0
 for name; do
 	start=$SECONDS
-	bash "$e2e/$name.sh" | awk -v name="$name" -v tests="$tests" '
-		/^(not )?ok [0-9]+/ {
-			seen++
-			not = /^not / ? "not " : ""
-			bad += not != ""
-			sub(/^(not )?ok [0-9]+ (- )?/, "")
-			print not "ok " ++tests " - " name ": " $0
-			fflush()
-			next
-		}
-		/^1\.\.[0-9]+$/ { plan = substr($0, 4); next }
-		{ print; fflush() }
-		END {
-			if (plan == "" || plan != seen)
-				print "not ok " ++tests " - " name ": " (plan == "" ? "no plan" : "planned " plan) ", ran " seen + 0
-			print tests, bad + 0 >count
-		}
-	' count="$count"
-	code=${PIPESTATUS[0]}
+	plan=none seen=0 bad=0
+	while IFS= read -r line; do
+		said=${line#not } said=${said#ok * } said=${said#- }
+		case $line in
+		"ok "*) seen=$((seen + 1)); echo "ok $((++tests)) - $name: $said" ;;
+		"not ok "*)
+			seen=$((seen + 1)) bad=$((bad + 1))
+			echo "not ok $((++tests)) - $name: $said"
+			;;
+		1..*) plan=${line#1..} ;;
+		"exit code "*) code=${line##* } ;;
+		*) echo "$line" ;;
+		esac
+	done < <(bash "$e2e/$name.sh"; echo "exit code $?")
+	[ "$plan" = $seen ] || { bad=$((bad + 1)); echo "not ok $((++tests)) - $name: planned $plan, ran $seen"; }
 	echo "# $name: $((SECONDS - start)) s"
-	read -r tests bad <"$count"
 	if [ "$code" != 0 ] && [ "$bad" = 0 ]; then
 		echo "not ok $((++tests)) - $name: exit code $code"
 	fi

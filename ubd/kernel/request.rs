@@ -214,14 +214,6 @@ impl<T: Operations> Request<T> {
         unsafe { bindings::blk_mq_end_request(this.rq.as_ptr(), status) };
     }
 
-    /// Makes the request's disk read-only, and lets users know with a uevent.
-    ///
-    /// May sleep.
-    pub(crate) fn set_disk_read_only(&self) {
-        // SAFETY: The disk is valid while its queue has a request.
-        unsafe { bindings::set_disk_ro((*self.rq().q).disk, true) };
-    }
-
     /// Has [`Operations::work`] called for the request, on a thread of `queue`.
     pub(crate) fn queue_work(self, queue: &super::workqueue::Workqueue) {
         let data = self.into_data();
