@@ -12,7 +12,7 @@ use crate::ubd::{
     disk::Ubd,
     image::Image,
     io,
-    kernel::blk_mq::{Completions, Request, RequestList},
+    kernel::blk_mq::{Completions, Operation, Request, RequestList},
     kernel::thread::{self, Body, ServesIo},
     kernel::workqueue::Workqueue,
 };
@@ -200,10 +200,15 @@ impl Body for Worker {
         while !queue.wait(thread::FOREVER, || false) {
             let mut completions = Completions::new(self.batches);
             for rq in queue.list.take() {
-                if direct {
-                    if let Some(rq) = io::start_direct(image, rq) {
-                        shared.add_cold(rq);
-                    }
+                let rq = match direct {
+                    true => io::start_direct(image, rq),
+                    false => Some(rq),
+                };
+                let Some(rq) = rq else { continue };
+                // A write waits here: threads for many of them take memory, of which there is
+                // none when it is to be swapped out.
+                if rq.operation() == Operation::Read {
+                    shared.add_cold(rq);
                     continue;
                 }
                 let result = io::do_io(image, &rq);
