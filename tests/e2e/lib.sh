@@ -214,11 +214,12 @@ else
 	if [ "${1:-}" != uml ]; then
 		mkfifo /tmp/model
 		python3 "$e2e/model.py" serve /tmp/model &
-		server=$!
 	fi
 	leave() {
 		local code=$?
-		kill "$server"
+		# What is left holds the pipe that this file's results go through.
+		# shellcheck disable=SC2046
+		kill $(jobs -p) 2>/dev/null
 		rm -f /tmp/model
 		if loaded && ! unload 2>/dev/null; then
 			note "rnull_ubd could not be unloaded at the end"

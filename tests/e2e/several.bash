@@ -35,7 +35,7 @@ for name; do
 			echo "not ok $((++tests)) - $name: $said"
 			;;
 		1..*) plan=${line#1..} ;;
-		"exit code "*) code=${line##* } ;;
+		"exit code "*) code=${line##* }; break ;;
 		*) echo "$line" ;;
 		esac
 	done < <(bash "$e2e/$name.sh"; echo "exit code $?")
