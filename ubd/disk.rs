@@ -137,11 +137,7 @@ impl Disk {
         let shared = Shared::new(image, identity, queues, &name)?;
         let shared = Arc::new(shared, GFP_KERNEL)?;
         let flusher = Flusher::spawn(&shared, &self::name(fmt!("{}-flush", &*name))?)?;
-        let mut workers = KVec::with_capacity(queues, GFP_KERNEL)?;
-        for queue in 0..queues {
-            let name = self::name(fmt!("{}-{queue}", &*name))?;
-            workers.push(Worker::spawn(&shared, queue, &name)?, GFP_KERNEL)?;
-        }
+        let workers = Worker::spawn_all(&shared, &name)?;
         Ok(Self {
             _disk: GenDisk::new(&config, &device, queues as u32, QUEUE_DEPTH, shared.clone())?,
             _workers: workers,

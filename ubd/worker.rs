@@ -2,10 +2,11 @@
 
 //! The threads of a unit that carry out and end its requests.
 //!
-//! Every hardware queue has a list and a [`Worker`] for what changes the disk. The unit has a
-//! [`Flusher`] for flushes and for writes that must be durable before they end; those that come in
-//! while one flush runs share the next. Reads that have to wait for a disk run on a workqueue, each
-//! for itself: none holds up what is behind it. Of direct I/O a thread does no more than the start.
+//! Every hardware queue has a list and a [`Worker`] for what changes the disk, and with direct I/O
+//! another pair for reads, which must not wait behind a write that does. The unit has a [`Flusher`]
+//! for flushes and for writes that must be durable before they end; those that come in while one
+//! flush runs share the next. Reads that have to wait for a disk run on a workqueue, each for
+//! itself: none holds up what is behind it. Of direct I/O a thread does no more than the start.
 
 use crate::ubd::{
     attributes::Identity,
@@ -18,6 +19,7 @@ use crate::ubd::{
 };
 use kernel::{
     prelude::*,
+    str::CString,
     sync::aref::ARef,
     sync::atomic::{Atomic, Full, Relaxed},
     sync::{Arc, SetOnce},
@@ -75,7 +77,10 @@ pub(crate) struct Shared {
     pub(crate) image: Arc<Image>,
     /// What else its user said of it.
     pub(crate) identity: Identity,
+    /// One for each hardware queue.
     queues: KVec<Queue>,
+    /// With direct I/O, one for the reads of each.
+    reads: KVec<Queue>,
     flushes: Queue,
     /// Whether the flusher knows that there are dirty pages, and will write them in a while.
     timed: Atomic<bool>,
@@ -92,23 +97,32 @@ impl Shared {
         queues: usize,
         name: &CStr,
     ) -> Result<Self> {
-        let mut all = KVec::with_capacity(queues, GFP_KERNEL)?;
-        for _ in 0..queues {
-            all.push(Queue::new(), GFP_KERNEL)?;
-        }
+        let lists = |count| -> Result<KVec<Queue>> {
+            let mut all = KVec::with_capacity(count, GFP_KERNEL)?;
+            for _ in 0..count {
+                all.push(Queue::new(), GFP_KERNEL)?;
+            }
+            Ok(all)
+        };
+        let reads = if image.tries_direct_io() { queues } else { 0 };
         Ok(Self {
+            queues: lists(queues)?,
+            reads: lists(reads)?,
             image,
             identity,
-            queues: all,
             flushes: Queue::new(),
             timed: Atomic::new(false),
             cold: Workqueue::new(name)?,
         })
     }
 
-    /// Hands a request to the worker of hardware queue `queue`. It starts when it is woken.
+    /// Hands a request to a worker of hardware queue `queue`. It starts when it is woken.
     pub(crate) fn add(&self, queue: usize, rq: Request<Ubd>) {
-        match self.queues.get(queue) {
+        let lists = match rq.operation() {
+            Operation::Read => &self.reads,
+            _ => &self.queues,
+        };
+        match lists.get(queue) {
             Some(queue) => {
                 queue.list.push(rq);
             }
@@ -116,11 +130,13 @@ impl Shared {
         }
     }
 
-    /// Wakes the worker of hardware queue `queue` if it has something to do.
+    /// Wakes those workers of hardware queue `queue` that have something to do.
     pub(crate) fn wake_up(&self, queue: usize) {
-        if let Some(queue) = self.queues.get(queue) {
-            if !queue.list.is_empty() {
-                queue.wake_up();
+        for lists in [&self.queues, &self.reads] {
+            if let Some(queue) = lists.get(queue) {
+                if !queue.list.is_empty() {
+                    queue.wake_up();
+                }
             }
         }
     }
@@ -160,39 +176,51 @@ impl Shared {
     }
 }
 
-/// The thread of a hardware queue.
+/// A thread of a hardware queue.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     queue: usize,
+    reads: bool,
     /// Whether requests are ended several at a time: where one can make another wait for long,
     /// what is done must not wait with it.
     batches: bool,
 }
 
 impl Worker {
-    /// Starts the thread of hardware queue `queue`. May sleep.
-    pub(crate) fn spawn(
+    /// Starts the threads of all hardware queues of the unit `name`. May sleep. Returns `ENOMEM`.
+    pub(crate) fn spawn_all(
         shared: &Arc<Shared>,
-        queue: usize,
         name: &CStr,
-    ) -> Result<thread::Thread<Self>> {
-        let body = Self {
-            shared: shared.clone(),
-            queue,
-            batches: shared.image.is_in_memory(),
-        };
-        let thread = thread::Thread::spawn(name, Arc::new(body, GFP_KERNEL)?)?;
-        if let Some(queue) = shared.queues.get(queue) {
-            queue.thread.populate(thread.task());
+    ) -> Result<KVec<thread::Thread<Self>>> {
+        let mut all = KVec::new();
+        for (lists, reads) in [(&shared.queues, false), (&shared.reads, true)] {
+            for (queue, list) in lists.iter().enumerate() {
+                let body = Self {
+                    shared: shared.clone(),
+                    queue,
+                    reads,
+                    batches: shared.image.is_in_memory(),
+                };
+                let suffix = if reads { "r" } else { "" };
+                let name = CString::try_from_fmt(fmt!("{name}-{queue}{suffix}"))?;
+                let thread = thread::Thread::spawn(&name, Arc::new(body, GFP_KERNEL)?)?;
+                list.thread.populate(thread.task());
+                all.push(thread, GFP_KERNEL)?;
+            }
         }
-        Ok(thread)
+        Ok(all)
     }
 }
 
 impl Body for Worker {
     fn run(&self) {
         let shared = &*self.shared;
-        let Some(queue) = shared.queues.get(self.queue) else {
+        let lists = if self.reads {
+            &shared.reads
+        } else {
+            &shared.queues
+        };
+        let Some(queue) = lists.get(self.queue) else {
             return;
         };
         let image = &*shared.image;
@@ -207,7 +235,7 @@ impl Body for Worker {
                 let Some(rq) = rq else { continue };
                 // A write waits here: threads for many of them take memory, of which there is
                 // none when it is to be swapped out.
-                if rq.operation() == Operation::Read {
+                if self.reads {
                     shared.add_cold(rq);
                     continue;
                 }

@@ -70,6 +70,14 @@ writes() {
 	done
 }
 
+# read_everywhere: 64 KiB past the page cache, from each processor.
+read_everywhere() {
+	local cpu
+	for ((cpu = 0; cpu < $(nproc); cpu++)); do
+		taskset -c $cpu dd if=/dev/ubda of=/dev/null bs=4k count=16 iflag=direct status=none || return
+	done
+}
+
 # stack NAME DIRECT DEVICE FS FS FS: three units, one upon the other.
 stack() {
 	local what=$1 direct=$2 load flusher
@@ -110,8 +118,8 @@ stack() {
 	{ head -c 64k data >top/data && sync -f top; } &
 	flusher=$!
 	wait_for waiting a
-	check "$what: on a frozen file system reads go on" \
-		dd if=/dev/ubda of=/dev/null bs=4k count=16 iflag=direct status=none
+	# From each processor, one of which has the queue that the write waits in.
+	check "$what: on a frozen file system reads go on" read_everywhere
 	check "$what: and writes wait" waiting a
 	check "$what: as does a sync two levels above" kill -0 $flusher
 	fsfreeze -u low
