@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     flushes: Queue,
     /// Whether the flusher knows that there are dirty pages, and will write them in a while.
     timed: Atomic<bool>,
+    /// Whether memory has been swapped out to the unit.
+    swap: Atomic<bool>,
     cold: Workqueue,
 }
 
@@ -112,6 +114,7 @@ impl Shared {
             identity,
             flushes: Queue::new(),
             timed: Atomic::new(false),
+            swap: Atomic::new(false),
             cold: Workqueue::new(name)?,
         })
     }
@@ -165,6 +168,16 @@ impl Shared {
         let result = io::do_io(&self.image, &rq);
         self.note_dirty();
         rq.end(result);
+    }
+
+    /// Whether a write must not be left to its file system to end. Where that made room for it,
+    /// there is more to do at the end, in a thread that waits for memory, which may be memory that
+    /// is to be swapped out to this unit. The unit's own threads do not.
+    fn is_for_swap(&self, rq: &Request<Ubd>) -> bool {
+        if rq.is_swap() {
+            self.swap.store(true, Relaxed);
+        }
+        self.swap.load(Relaxed)
     }
 
     /// Has dirty pages of the bitmap, if there are any, written in a while. May be called in any
@@ -228,9 +241,10 @@ impl Body for Worker {
         while !queue.wait(thread::FOREVER, || false) {
             let mut completions = Completions::new(self.batches);
             for rq in queue.list.take() {
-                let rq = match direct {
-                    true => io::start_direct(image, rq),
-                    false => Some(rq),
+                let waits = !direct || !self.reads && shared.is_for_swap(&rq);
+                let rq = match waits {
+                    true => Some(rq),
+                    false => io::start_direct(image, rq),
                 };
                 let Some(rq) = rq else { continue };
                 // A write waits here: threads for many of them take memory, of which there is

@@ -155,6 +155,11 @@ impl<T: Operations> Request<T> {
         unsafe { helpers::ubd_request_fua(self.rq()) }
     }
 
+    /// Whether a write is of memory that is swapped out.
+    pub(crate) fn is_swap(&self) -> bool {
+        self.rq().cmd_flags & REQ_SWAP != 0
+    }
+
     /// Whether a write-zeroes request leaves it to the driver to free the space.
     pub(crate) fn may_unmap(&self) -> bool {
         self.rq().cmd_flags & REQ_NOUNMAP == 0
@@ -331,6 +336,9 @@ impl<T: Operations> Drop for Completions<T> {
 
 /// `REQ_NOUNMAP` of `include/linux/blk_types.h`, a cast that bindgen passes over.
 const REQ_NOUNMAP: u32 = 1 << bindings::req_flag_bits___REQ_NOUNMAP;
+
+/// `REQ_SWAP` of the same, likewise.
+const REQ_SWAP: u32 = 1 << bindings::req_flag_bits___REQ_SWAP;
 
 /// A list of requests that any number of contexts add to, and one takes from, with no lock.
 ///
