@@ -4,7 +4,6 @@
 # faults.py in a guest, where to start an interpreter for every request takes
 # too long. To be sourced after lib.sh.
 
-mkfifo /tmp/faults
 # shellcheck disable=SC2154
 python3 "$e2e/faults.py" serve /tmp/faults &
 

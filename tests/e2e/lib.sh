@@ -14,6 +14,7 @@ name=$(basename "$0" .sh)
 
 tests=0
 failures=0
+served=
 
 # ok NAME
 ok() {
@@ -93,27 +94,32 @@ scaled() {
 # model COMMAND...: model.py. In a guest one process forks for every request:
 # to start Python takes a second or more there.
 model() {
-	if [ -p /tmp/model ]; then
+	if [ -n "$served" ]; then
 		ask /tmp/model "$@"
 	else
 		python3 "$e2e/model.py" "$@"
 	fi
 }
 
-# ask PIPE COMMAND...: what the Python program that serves PIPE prints for the
-# command, and its exit code.
+# ask FILE COMMAND...: what the Python program that serves the port in FILE
+# prints for the command, and its exit code. Starts no process, which takes long
+# in a guest, too.
 ask() {
-	local pipe=$1 reply=$1.$BASHPID line code=1 IFS=$'\x1f'
+	local file=$1 port connection line code=1 IFS=$'\x1f'
 	shift
-	mkfifo "$reply"
-	printf '%s\n' "$PWD$IFS$reply$IFS$*" >"$pipe"
+	until [ -e "$file" ]; do
+		sleep 0.05
+	done
+	read -r port <"$file"
+	exec {connection}<>"/dev/tcp/127.0.0.1/$port" || return
+	printf '%s\n' "$PWD$IFS$*" >&"$connection"
 	while IFS= read -r line; do
 		case $line in
-		$'\4'*) code=${line#?} ;;
+		$'\4'*) code=${line#?}; break ;;
 		*) printf '%s\n' "$line" ;;
 		esac
-	done <"$reply"
-	rm "$reply"
+	done <&"$connection"
+	exec {connection}>&-
 	return "$code"
 }
 
@@ -212,7 +218,7 @@ else
 	fi
 	cd "$work" || exit
 	if [ "${1:-}" != uml ]; then
-		mkfifo /tmp/model
+		served=1
 		python3 "$e2e/model.py" serve /tmp/model &
 	fi
 	leave() {

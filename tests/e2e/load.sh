@@ -9,8 +9,7 @@
 
 . "$(dirname "$0")/lib.sh"
 
-mkfifo load
-python3 "$e2e/load.py" serve load &
+python3 "$e2e/load.py" serve "$work/load" &
 loads=$!
 
 # load_py COMMAND...: load.py; like model().

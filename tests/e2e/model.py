@@ -11,6 +11,7 @@ fails.
 
 import argparse
 import fcntl
+import gc
 import hashlib
 import json
 import math
@@ -18,7 +19,9 @@ import mmap
 import os
 import random
 import re
+import select
 import signal
+import socket
 import stat
 import struct
 import sys
@@ -1060,41 +1063,64 @@ def commands_of():
     return parser
 
 
-def serve(fifo):
-    """Do what the lines of a pipe say, a process each: see model() in lib.sh.
+def serve(path):
+    """Do what comes in at a port of this machine, a process each: see ask() in
+    lib.sh. The port's number is left in the file path.
 
     An interpreter takes a second to start on an emulated processor.
     """
     parser = commands_of()
-    fd = os.open(fifo, os.O_RDWR)
-    with open(fd, "rb", closefd=False) as requests:
-        for line in requests:
-            try:
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            except ChildProcessError:
-                pass
-            if os.fork():
-                continue
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            cwd, reply, *argv = line[:-1].decode().split("\x1f")
-            os.close(fd)
-            os.chdir(cwd)
-            out = os.open(reply, os.O_WRONLY)
-            # When the answer is there all that was open is closed.
+    listener = socket.create_server(("127.0.0.1", 0))
+    woken, wake = socket.socketpair()
+    wake.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    with open(path + ".new", "w", encoding="ascii") as f:
+        print(listener.getsockname()[1], file=f)
+    os.rename(path + ".new", path)
+    # What the collector looks at, a new process would have to copy.
+    gc.freeze()
+    workers = {}
+    while True:
+        ready = select.select([listener, woken], [], [])[0]
+        if listener in ready:
+            connection = listener.accept()[0]
+            line = connection.makefile("rb").readline()
             worker = os.fork()
             if worker == 0:
-                os.dup2(out, 1)
-                os.dup2(out, 2)
-                code = 1
-                try:
-                    code = run(parser, argv)
-                finally:
-                    sys.stdout.flush()
-                    os._exit(code)
-            code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-            os.write(out, f"\4{code & 255}\n".encode())
-            os._exit(0)
+                work(parser, connection, line)
+            workers[worker] = connection
+        if woken in ready:
+            woken.recv(4096)
+            while workers:
+                worker, status = os.waitpid(-1, os.WNOHANG)
+                if not worker:
+                    break
+                # When the answer is there all that was open is closed.
+                with workers.pop(worker) as connection:
+                    code = os.waitstatus_to_exitcode(status) & 255
+                    try:
+                        connection.sendall(f"\4{code}\n".encode())
+                    except OSError:
+                        # Whoever asked has been killed.
+                        pass
+
+
+def work(parser, connection, line):
+    """The process that does what the line of a connection says."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for name in (signal.SIGCHLD, signal.SIGINT):
+            signal.signal(name, signal.SIG_DFL)
+        os.dup2(connection.fileno(), 1)
+        os.dup2(connection.fileno(), 2)
+        cwd, *argv = line[:-1].decode().split("\x1f")
+        os.chdir(cwd)
+        code = run(parser, argv)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def run(parser, argv):

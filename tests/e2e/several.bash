@@ -19,7 +19,7 @@ tidy() {
 		done
 	dmsetup remove_all --force >/dev/null 2>&1
 	losetup -D
-	rm -rf /tmp/ubd-* /tmp/model*
+	rm -rf /tmp/ubd-* /tmp/model /tmp/faults
 }
 
 tests=0
