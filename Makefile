@@ -27,7 +27,8 @@ help:
 	@echo 'make check                style: rustfmt, clippy, checkpatch, shellcheck'
 	@echo 'make fuzz                 fuzz what reads headers and options (FUZZ_SECONDS=600)'
 	@echo 'make bench [BENCH=text]   measure, beside loop and others; all cells, or those with the text'
-	@echo '                          in their name; BENCH=--help tells more'
+	@echo '                          in their name; BENCH=--cold, --memory or --smp measures'
+	@echo '                          other things, BENCH=--help tells more'
 
 run:
 	@scripts/demo
