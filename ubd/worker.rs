@@ -226,6 +226,11 @@ impl Worker {
 }
 
 impl Body for Worker {
+    /// A disk is not to stand still while the one who has woken the thread goes on.
+    fn is_batch(&self) -> bool {
+        !self.shared.image.tries_direct_io()
+    }
+
     fn run(&self) {
         let shared = &*self.shared;
         let lists = if self.reads {
@@ -276,6 +281,11 @@ impl Flusher {
 }
 
 impl Body for Flusher {
+    /// A flush serves all that wait for one.
+    fn is_batch(&self) -> bool {
+        true
+    }
+
     fn run(&self) {
         let Self(shared) = self;
         let list = &shared.flushes.list;

@@ -398,18 +398,19 @@ void ubd_thread_awake(void)
 
 /*
  * As loop's worker: serving write-back, it must neither wait on it nor be
- * throttled with those it serves. And it does not preempt who has just woken
- * it with one request, and may be about to send more: on a processor that is
- * idle it runs at once, on another the more at a time.
+ * throttled with those it serves. With batch it does not preempt who has just
+ * woken it with one request, and may be about to send more: on a processor that
+ * is idle it runs at once, on another the more at a time.
  */
-void ubd_thread_serves_io(void)
+void ubd_thread_serves_io(bool batch)
 {
 	const struct sched_attr attr = {
 		.sched_policy = SCHED_BATCH,
 	};
 
 	current->flags |= UBD_SERVES_IO;
-	sched_setattr_nocheck(current, &attr);
+	if (batch)
+		sched_setattr_nocheck(current, &attr);
 }
 
 /* The same for a while, for a thread of others. */

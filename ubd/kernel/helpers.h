@@ -68,7 +68,7 @@ bool ubd_llist_add(struct llist_node *node, struct llist_head *head);
 struct llist_node *ubd_llist_take(struct llist_head *head);
 bool ubd_llist_empty(const struct llist_head *head);
 
-void ubd_thread_serves_io(void);
+void ubd_thread_serves_io(bool batch);
 void ubd_thread_prepare_to_sleep(void);
 void ubd_thread_awake(void);
 unsigned int ubd_serves_io_begin(void);

@@ -82,7 +82,7 @@ extern "C" {
     pub(super) fn ubd_llist_take(head: *mut bindings::llist_head) -> *mut bindings::llist_node;
     pub(super) fn ubd_llist_empty(head: *const bindings::llist_head) -> bool;
 
-    pub(super) fn ubd_thread_serves_io();
+    pub(super) fn ubd_thread_serves_io(batch: bool);
     pub(super) fn ubd_thread_prepare_to_sleep();
     pub(super) fn ubd_thread_awake();
     pub(super) fn ubd_serves_io_begin() -> c_uint;

@@ -18,6 +18,9 @@ pub(crate) trait Body: Send + Sync + 'static {
     /// Runs in the thread, which ends when it returns; it must return soon after
     /// [`wait`] has said that the thread is to stop.
     fn run(&self);
+
+    /// Whether the thread rather finds more to do at a time than begins at once when it is woken.
+    fn is_batch(&self) -> bool;
 }
 
 /// A kernel thread that serves I/O: its allocations start none, and it is not throttled with
@@ -72,8 +75,8 @@ impl<B: Body> Thread<B> {
     unsafe extern "C" fn main(data: *mut kernel::ffi::c_void) -> i32 {
         // SAFETY: By this function's requirement.
         let body = unsafe { &*data.cast_const().cast::<B>() };
-        // SAFETY: Sets flags of the calling thread, which is this driver's.
-        unsafe { helpers::ubd_thread_serves_io() };
+        // SAFETY: Sets flags and the policy of the calling thread, which is this driver's.
+        unsafe { helpers::ubd_thread_serves_io(body.is_batch()) };
         body.run();
         // SAFETY: Called in a kernel thread. It must be there to be stopped, even if its body
         // came to an end early.
