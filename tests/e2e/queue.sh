@@ -16,7 +16,7 @@ load "ubd0=$work/plain" "ubd1=$work/cow:$work/back"
 writes() {
 	until [ -e stop ]; do
 		fio --name="$1" --filename="/dev/ubd$1" --rw=randwrite --bsrange=512-256k \
-			--ioengine=io_uring --iodepth=32 --direct=1 --size=64M --io_size=${mb}M --randrepeat=0 \
+			--ioengine=io_uring --iodepth=32 --direct=1 --size=64M --io_size="${mb}M" --randrepeat=0 \
 			--verify=crc32c --verify_fatal=1 --verify_state_save=0 --verify_backlog=64 \
 			>"log.$1" 2>&1 || return
 		echo >>"rounds.$1"
