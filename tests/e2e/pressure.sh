@@ -198,6 +198,10 @@ swaps() {
 	head -c 24M /dev/urandom >image
 	sum=$(sum image)
 	load direct_io=3 "ubd0=$PWD/low/plain" "ubd1=$PWD/low/swap:$PWD/low/swap_back" "ubd2=$PWD/image"
+	# As a swap file, with no holes: a file system needs memory to fill one.
+	dd if=/dev/zero of=/dev/ubda bs=1M oflag=direct status=none 2>/dev/null
+	dd if=/dev/zero of=/dev/ubdb bs=1M oflag=direct status=none 2>/dev/null
+	sync -f low
 	mkswap -q /dev/ubda
 	mkswap -q /dev/ubdb
 	# Of one priority: pages go to both by turns.
