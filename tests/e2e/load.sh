@@ -10,7 +10,6 @@
 . "$(dirname "$0")/lib.sh"
 
 python3 "$e2e/load.py" serve "$work/load" &
-loads=$!
 
 # load_py COMMAND...: load.py; like model().
 load_py() {
@@ -86,6 +85,5 @@ for fs in "${systems[@]}"; do
 	done
 	unload
 done
-kill $loads
 
 plan
