@@ -119,13 +119,18 @@ impl Shared {
         })
     }
 
+    /// The lists of all hardware queues: those of the reads, or of all else.
+    fn lists(&self, reads: bool) -> &[Queue] {
+        if reads {
+            &self.reads
+        } else {
+            &self.queues
+        }
+    }
+
     /// Hands a request to a worker of hardware queue `queue`. It starts when it is woken.
     pub(crate) fn add(&self, queue: usize, rq: Request<Ubd>) {
-        let lists = match rq.operation() {
-            Operation::Read => &self.reads,
-            _ => &self.queues,
-        };
-        match lists.get(queue) {
+        match self.lists(rq.operation() == Operation::Read).get(queue) {
             Some(queue) => {
                 queue.list.push(rq);
             }
@@ -135,8 +140,8 @@ impl Shared {
 
     /// Wakes those workers of hardware queue `queue` that have something to do.
     pub(crate) fn wake_up(&self, queue: usize) {
-        for lists in [&self.queues, &self.reads] {
-            if let Some(queue) = lists.get(queue) {
+        for reads in [false, true] {
+            if let Some(queue) = self.lists(reads).get(queue) {
                 if !queue.list.is_empty() {
                     queue.wake_up();
                 }
@@ -193,6 +198,7 @@ impl Shared {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     queue: usize,
+    /// Which of its lists: that of the reads, or of all else.
     reads: bool,
     /// Whether requests are ended several at a time: where one can make another wait for long,
     /// what is done must not wait with it.
@@ -206,8 +212,8 @@ impl Worker {
         name: &CStr,
     ) -> Result<KVec<thread::Thread<Self>>> {
         let mut all = KVec::new();
-        for (lists, reads) in [(&shared.queues, false), (&shared.reads, true)] {
-            for (queue, list) in lists.iter().enumerate() {
+        for reads in [false, true] {
+            for (queue, list) in shared.lists(reads).iter().enumerate() {
                 let body = Self {
                     shared: shared.clone(),
                     queue,
@@ -233,12 +239,7 @@ impl Body for Worker {
 
     fn run(&self) {
         let shared = &*self.shared;
-        let lists = if self.reads {
-            &shared.reads
-        } else {
-            &shared.queues
-        };
-        let Some(queue) = lists.get(self.queue) else {
+        let Some(queue) = shared.lists(self.reads).get(self.queue) else {
             return;
         };
         let image = &*shared.image;
