@@ -32,6 +32,9 @@ const PAGE_WORDS: usize = PAGE_LEN / 8;
 /// How many pages a leaf has: as many as there are bits in the word of its dirty marks.
 const LEAF_PAGES: u64 = 64;
 
+/// How many leaves a group has: the bits of 4 TiB of disk with sectors of 512 bytes.
+const GROUP_LEAVES: u64 = 4096;
+
 /// A page of the bitmap, as in the file.
 pub(crate) type PageBytes = [u8; PAGE_LEN];
 
@@ -51,40 +54,46 @@ struct Leaf {
     dirty: Atomic<u64>,
 }
 
+struct Group {
+    /// [`GROUP_LEAVES`], or fewer in the last group.
+    leaves: KVVec<SetOnce<KBox<Leaf>>>,
+    /// Bit `i % 64` of word `i / 64`: leaf `i` of the group may have dirty pages.
+    dirty: KVec<Atomic<u64>>,
+}
+
 /// The bitmap.
 pub(crate) struct Bitmap {
     sectors: u64,
-    leaves: KVVec<SetOnce<KBox<Leaf>>>,
-    /// Bit `i % 64` of word `i / 64`: leaf `i` may have dirty pages.
-    dirty: KVVec<Atomic<u64>>,
+    groups: KVVec<SetOnce<KBox<Group>>>,
 }
 
 impl Bitmap {
-    /// A bitmap of `sectors` bits, of which no page is there yet. Takes 16 bytes for 1 GiB of
-    /// disk with sectors of 512 bytes.
+    /// A bitmap of `sectors` bits, of which no page is there yet. Takes 16 bytes for each 4 TiB of
+    /// disk with sectors of 512 bytes, and as many for each 1 GiB of those 4 TiB that are touched.
     ///
     /// May sleep.
     pub(crate) fn new(sectors: u64) -> Result<Self, AllocError> {
-        let leaf_count = sectors.div_ceil(PAGE_SECTORS).div_ceil(LEAF_PAGES) as usize;
         // A header can ask for more than any machine has, which is not worth a warning.
         let flags = GFP_KERNEL | __GFP_NOWARN;
-        let mut leaves = KVVec::with_capacity(leaf_count, flags)?;
-        let mut dirty = KVVec::with_capacity(leaf_count.div_ceil(64), flags)?;
-        for i in 0..leaf_count {
-            leaves.push(SetOnce::new(), GFP_KERNEL)?;
-            if i % 64 == 0 {
-                dirty.push(Atomic::new(0), GFP_KERNEL)?;
-            }
+        let count = leaf_count(sectors).div_ceil(GROUP_LEAVES) as usize;
+        let mut groups = KVVec::with_capacity(count, flags)?;
+        for _ in 0..count {
+            groups.push(SetOnce::new(), flags)?;
         }
-        Ok(Self {
-            sectors,
-            leaves,
-            dirty,
-        })
+        Ok(Self { sectors, groups })
     }
 
+    #[inline]
+    fn group(&self, leaf: u64) -> Option<&Group> {
+        let group = self.groups.get((leaf / GROUP_LEAVES) as usize)?;
+        group.as_ref().map(|group| &**group)
+    }
+
+    #[inline]
     fn leaf(&self, page: u64) -> Option<&Leaf> {
-        let leaf = self.leaves.get((page / LEAF_PAGES) as usize)?;
+        let number = page / LEAF_PAGES;
+        let leaves = &self.group(number)?.leaves;
+        let leaf = leaves.get((number % GROUP_LEAVES) as usize)?;
         leaf.as_ref().map(|leaf| &**leaf)
     }
 
@@ -105,7 +114,16 @@ impl Bitmap {
     ///
     /// May sleep. For one caller at a time.
     pub(crate) fn load(&self, page: u64, bytes: &PageBytes) -> Result<(), AllocError> {
-        let Some(slot) = self.leaves.get((page / LEAF_PAGES) as usize) else {
+        let number = page / LEAF_PAGES;
+        let Some(slot) = self.groups.get((number / GROUP_LEAVES) as usize) else {
+            return Ok(());
+        };
+        if slot.as_ref().is_none() {
+            let left = leaf_count(self.sectors) - number / GROUP_LEAVES * GROUP_LEAVES;
+            slot.populate(KBox::new(Group::new(left.min(GROUP_LEAVES))?, GFP_KERNEL)?);
+        }
+        let leaves = slot.as_ref().map(|group| &group.leaves);
+        let Some(slot) = leaves.and_then(|all| all.get((number % GROUP_LEAVES) as usize)) else {
             return Ok(());
         };
         if slot.as_ref().is_none() {
@@ -232,21 +250,31 @@ impl Bitmap {
         // that must not be older than what is seen of the page's.
         mark_bit(&leaf.dirty, page % LEAF_PAGES);
         smp_mb(Full);
-        let leaf = page / LEAF_PAGES;
-        if let Some(word) = self.dirty.get((leaf / 64) as usize) {
-            mark_bit(word, leaf % 64);
+        let number = page / LEAF_PAGES;
+        let words = self.group(number).map(|group| &group.dirty);
+        let word = words.and_then(|words| words.get((number % GROUP_LEAVES / 64) as usize));
+        if let Some(word) = word {
+            mark_bit(word, number % 64);
         }
+    }
+
+    /// The groups that have been touched.
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        let groups = self.groups.iter().filter_map(SetOnce::as_ref);
+        groups.map(|group| &**group)
     }
 
     /// Whether there are dirty pages.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty.iter().any(|word| word.load(Acquire) != 0)
+        let mut words = self.groups().flat_map(|group| group.dirty.iter());
+        words.any(|word| word.load(Acquire) != 0)
     }
 
     /// How many pages are marked as dirty. A figure for people, not exact while bits are set.
     pub(crate) fn dirty_pages(&self) -> u64 {
-        let leaves = self.leaves.iter().filter_map(SetOnce::as_ref);
+        let leaves = self.groups().flat_map(|group| group.leaves.iter());
         leaves
+            .filter_map(SetOnce::as_ref)
             .map(|leaf| u64::from(leaf.dirty.load(Relaxed).count_ones()))
             .sum()
     }
@@ -258,18 +286,21 @@ impl Bitmap {
     /// For one caller at a time.
     pub(crate) fn take_dirty(&self, from: u64, mut take: impl FnMut(u64) -> bool) -> Option<u64> {
         let first_leaf = from / LEAF_PAGES;
-        for group in first_leaf / 64..self.dirty.len() as u64 {
-            let Some(word) = self.dirty.get(group as usize) else {
-                break;
+        for group in first_leaf / GROUP_LEAVES..self.groups.len() as u64 {
+            let start = group * GROUP_LEAVES;
+            let Some(group) = self.group(start) else {
+                continue;
             };
-            let passed = low_bits(first_leaf.saturating_sub(group * 64));
-            let mut leaves = clear_bits(word, !passed);
-            while leaves != 0 {
-                let number = group * 64 + u64::from(leaves.trailing_zeros());
-                leaves &= leaves - 1;
-                if let Some(stopped) = self.take_dirty_in_leaf(number, from, &mut take) {
-                    set_bits(word, leaves);
-                    return Some(stopped);
+            for (word, start) in group.dirty.iter().zip((start..).step_by(64)) {
+                let passed = low_bits(first_leaf.saturating_sub(start));
+                let mut leaves = clear_bits(word, !passed);
+                while leaves != 0 {
+                    let number = start + u64::from(leaves.trailing_zeros());
+                    leaves &= leaves - 1;
+                    if let Some(stopped) = self.take_dirty_in_leaf(number, from, &mut take) {
+                        set_bits(word, leaves);
+                        return Some(stopped);
+                    }
                 }
             }
         }
@@ -313,6 +344,20 @@ impl Bitmap {
     }
 }
 
+impl Group {
+    fn new(count: u64) -> Result<Self, AllocError> {
+        let mut leaves = KVVec::with_capacity(count as usize, GFP_KERNEL)?;
+        let mut dirty = KVec::with_capacity(count.div_ceil(64) as usize, GFP_KERNEL)?;
+        for i in 0..count {
+            leaves.push(SetOnce::new(), GFP_KERNEL)?;
+            if i % 64 == 0 {
+                dirty.push(Atomic::new(0), GFP_KERNEL)?;
+            }
+        }
+        Ok(Self { leaves, dirty })
+    }
+}
+
 impl SectorMap for Bitmap {
     type Error = NotLoaded;
 
@@ -323,6 +368,11 @@ impl SectorMap for Bitmap {
         let word = page.words.get(index as usize % PAGE_WORDS);
         Ok(word.map_or(0, |word| word.load(Acquire)))
     }
+}
+
+/// How many leaves the bits of `sectors` take.
+fn leaf_count(sectors: u64) -> u64 {
+    sectors.div_ceil(PAGE_SECTORS).div_ceil(LEAF_PAGES)
 }
 
 /// A word whose lowest `count` bits are set; all of them from 64 on.
@@ -425,7 +475,7 @@ mod tests {
 
     #[test]
     fn dirty_pages_are_taken_once() {
-        let pages = 2 * 64 * LEAF_PAGES;
+        let pages = 2 * GROUP_LEAVES * LEAF_PAGES;
         let Ok(bitmap) = Bitmap::new(pages * PAGE_SECTORS) else {
             return;
         };

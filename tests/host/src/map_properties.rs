@@ -216,12 +216,10 @@ proptest! {
             (prop::collection::vec(0..PAGES, 0..20), 0..PAGES, 0usize..30), 1..20),
     ) {
         let bitmap = Bitmap::new(PAGES * PAGE_SECTORS).unwrap();
-        for page in (0..PAGES).step_by(64) {
-            bitmap.load(page, &[0; PAGE_LEN]).unwrap();
-        }
         let mut model = BTreeSet::new();
         for (marks, from, most) in steps {
             for page in marks {
+                bitmap.load(page, &[0; PAGE_LEN]).unwrap();
                 bitmap.mark_dirty(page);
                 model.insert(page);
             }
@@ -245,7 +243,7 @@ proptest! {
     }
 }
 
-const PAGES: u64 = 64 * 64 + 100;
+const PAGES: u64 = 64 * 4096 + 64 * 64 + 100;
 
 /// Threads that set the same sectors, or sectors of the same page, at the same time, and flush:
 /// after its flush, each finds on the disk all that it has set, whoever was first to set it.
