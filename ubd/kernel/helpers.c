@@ -124,12 +124,15 @@ void ubd_file_no_readahead(struct file *file)
 int ubd_file_forget_lost(struct file *file, int *error)
 {
 	struct address_space *mapping = file->f_mapping;
-	errseq_t before = filemap_sample_wb_err(mapping);
+	errseq_t before;
 	int ret;
 
 	*error = filemap_check_wb_err(mapping, 0);
 	if (!*error)
 		return 0;
+	/* An error that nobody has been told of would pass for a new one. */
+	(void)file_check_and_advance_wb_err(file);
+	before = filemap_sample_wb_err(mapping);
 	filemap_fdatawrite(mapping);
 	filemap_fdatawait_keep_errors(mapping);
 	ret = filemap_check_wb_err(mapping, before);
