@@ -68,9 +68,16 @@ void ubd_file_no_atime(struct file *file)
 	spin_unlock(&file->f_lock);
 }
 
+/* Asked anew: what is cached of a file on a server may be old. */
 loff_t ubd_file_size(struct file *file)
 {
-	return i_size_read(file->f_mapping->host);
+	struct inode *inode = file->f_mapping->host;
+	struct kstat stat;
+
+	if (S_ISBLK(inode->i_mode))
+		return i_size_read(inode);
+	return vfs_getattr_nosec(&file->f_path, &stat, STATX_SIZE, 0) ? 0 :
+									stat.size;
 }
 
 umode_t ubd_file_mode(struct file *file)
