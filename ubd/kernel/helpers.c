@@ -9,6 +9,7 @@
 #include <linux/ctype.h>
 #include <linux/falloc.h>
 #include <linux/filelock.h>
+#include <linux/freezer.h>
 #include <linux/fs.h>
 #include <linux/hdreg.h>
 #include <linux/init.h>
@@ -396,21 +397,23 @@ bool ubd_llist_empty(const struct llist_head *head)
 
 void ubd_thread_prepare_to_sleep(void)
 {
-	set_current_state(TASK_IDLE);
+	set_current_state(TASK_IDLE | TASK_FREEZABLE);
 }
 
 void ubd_thread_awake(void)
 {
 	__set_current_state(TASK_RUNNING);
+	try_to_freeze();
 }
 
 #define UBD_SERVES_IO	(PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO)
 
 /*
  * As loop's worker: serving write-back, it must neither wait on it nor be
- * throttled with those it serves. With batch it does not preempt who has just
- * woken it with one request, and may be about to send more: on a processor that
- * is idle it runs at once, on another the more at a time.
+ * throttled with those it serves; and it writes to file systems, which it must
+ * not do while a hibernation image is saved. With batch it does not preempt who
+ * has just woken it with one request, and may be about to send more: on a
+ * processor that is idle it runs at once, on another the more at a time.
  */
 void ubd_thread_serves_io(bool batch)
 {
@@ -419,6 +422,7 @@ void ubd_thread_serves_io(bool batch)
 	};
 
 	current->flags |= UBD_SERVES_IO;
+	set_freezable();
 	if (batch)
 		sched_setattr_nocheck(current, &attr);
 }

@@ -24,7 +24,8 @@ pub(crate) trait Body: Send + Sync + 'static {
 }
 
 /// A kernel thread that serves I/O: its allocations start none, and it is not throttled with
-/// those whose pages it writes. It is stopped, and waited for, when `self` is dropped.
+/// those whose pages it writes. While the machine is suspended it stands still in [`wait`]. It is
+/// stopped, and waited for, when `self` is dropped.
 ///
 /// # Invariants
 ///

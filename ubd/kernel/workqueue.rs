@@ -9,7 +9,8 @@
 use core::ptr::NonNull;
 use kernel::{bindings, prelude::*};
 
-/// An unbound workqueue that makes progress under memory pressure.
+/// An unbound workqueue that makes progress under memory pressure, and none while the machine is
+/// suspended.
 ///
 /// # Invariants
 ///
@@ -25,7 +26,9 @@ unsafe impl Sync for Workqueue {}
 impl Workqueue {
     /// Makes a workqueue called `name`. May sleep. Returns `ENOMEM`.
     pub(crate) fn new(name: &CStr) -> Result<Self> {
-        let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM;
+        let flags = bindings::wq_flags_WQ_UNBOUND
+            | bindings::wq_flags_WQ_MEM_RECLAIM
+            | bindings::wq_flags_WQ_FREEZABLE;
         // SAFETY: The format takes the one string that it is given; the name is copied.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
