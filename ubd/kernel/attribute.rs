@@ -57,6 +57,10 @@ impl<T: Operations> AttributeRef<T> {
     }
 }
 
+/// How many bytes an attribute can show, of a page that must not be full. What is longer is cut,
+/// and still ends with a newline.
+const ROOM: usize = PAGE_SIZE - 2;
+
 struct Vtable<T, A>(PhantomData<(T, A)>);
 
 impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
@@ -86,9 +90,16 @@ impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
         let data = unsafe { &*helpers::ubd_disk_data(dev).cast::<T::Data>() };
         // SAFETY: sysfs gives a page to be filled.
         let page = unsafe { core::slice::from_raw_parts_mut(buf.cast::<u8>(), PAGE_SIZE) };
-        let mut out = Formatter::new(page);
-        match A::show(data, &mut out) {
-            Ok(()) => out.bytes_written().min(PAGE_SIZE) as isize,
+        let (text, end) = page.split_at_mut(ROOM);
+        let mut out = Formatter::new(text);
+        let result = A::show(data, &mut out);
+        let len = out.bytes_written();
+        match result {
+            _ if len > ROOM => {
+                end.fill(b'\n');
+                ROOM as isize + 1
+            }
+            Ok(()) => len as isize,
             Err(e) => e.to_errno() as isize,
         }
     }
