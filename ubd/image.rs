@@ -265,7 +265,8 @@ impl Image {
 
     /// How many sectors of 512 bytes are in the file that is written; all, if it is no COW file.
     ///
-    /// May sleep, for long: reads what there is of the bitmap.
+    /// May sleep, for long: reads what there is of the bitmap. Returns `EINTR` when the calling
+    /// task has a signal.
     pub(crate) fn cow_sectors(&self) -> Result<u64> {
         let layer = self.top()?;
         let Some(map) = &layer.map else {
@@ -286,6 +287,9 @@ impl Image {
                 data = layer.file.next_data(offset).unwrap_or(u64::MAX);
             }
             if data < offset + len as u64 {
+                if kernel::current!().signal_pending() {
+                    return Err(EINTR);
+                }
                 let part = bytes.get_mut(..len).ok_or(EIO)?;
                 layer.file.read_at(part, offset)?;
                 count += part.iter().map(|b| u64::from(b.count_ones())).sum::<u64>();
