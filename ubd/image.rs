@@ -27,6 +27,21 @@ pub(crate) struct Map {
     pub(crate) layout: Layout,
     /// Which sectors are in this file.
     pub(crate) bitmap: Bitmap,
+    /// Held by the one who reads a page of the bitmap.
+    loading: Pin<KBox<Mutex<()>>>,
+}
+
+impl Map {
+    /// That of a COW file with this layout, with no page of the bitmap read yet.
+    ///
+    /// May sleep. Returns `ENOMEM`.
+    pub(crate) fn new(layout: Layout) -> Result<Self> {
+        Ok(Self {
+            bitmap: Bitmap::new(layout.sectors)?,
+            layout,
+            loading: KBox::pin_init(new_mutex!((), "ubd_loading"), GFP_KERNEL)?,
+        })
+    }
 }
 
 /// One file of a unit.
@@ -149,8 +164,6 @@ pub(crate) struct Image {
     /// Of what is said of failed requests.
     #[pin]
     pub(super) complaints: RateLimit,
-    #[pin]
-    loading: Mutex<()>,
     /// Held by the one who takes up the file's size.
     #[pin]
     resizing: Mutex<()>,
@@ -175,7 +188,6 @@ impl Image {
             direct,
             failed: Atomic::new(false),
             complaints <- RateLimit::new(),
-            loading <- new_mutex!((), "ubd_loading"),
             resizing <- new_mutex!((), "ubd_resizing"),
             flushing <- new_mutex!((), "ubd_flushing"),
         })
@@ -361,7 +373,7 @@ impl Image {
                 match plan::run(&map.bitmap, pos >> shift, last + 1) {
                     Ok(run) => break run,
                     Err(_) if wait == Wait::Never => return Err(EAGAIN),
-                    Err(page) => self.load(layer, map, page)?,
+                    Err(page) => load(layer, map, page)?,
                 }
             };
             if run.end <= last {
@@ -390,7 +402,7 @@ impl Image {
         let shift = map.layout.sector_shift;
         let (start, end) = (pos >> shift, (pos + len).div_ceil(1 << shift));
         while let Err(page) = map.bitmap.set(start, end) {
-            self.load(layer, map, page)?;
+            load(layer, map, page)?;
         }
         Ok(())
     }
@@ -414,24 +426,25 @@ impl Image {
         let (start, end) = (pos >> shift, (pos + len).div_ceil(1 << shift));
         map.bitmap.set(start, end).map_err(|_| EIO)
     }
+}
 
-    fn load(&self, layer: &Layer, map: &Map, NotLoaded(page): NotLoaded) -> Result {
-        let _one_at_a_time = self.loading.lock();
-        if page >= map.layout.sectors.div_ceil(bitmap::PAGE_SECTORS) {
-            // The caller's range is not of this disk.
-            return Err(EIO);
-        }
-        let mut bytes = KBox::<bitmap::PageBytes>::zeroed(GFP_KERNEL)?;
-        if let Some((offset, len)) = page_in_file(&map.layout, page) {
-            let data = layer.file.next_data(offset);
-            if data.is_some_and(|data| data < offset + len as u64) {
-                let part = bytes.get_mut(..len).ok_or(EIO)?;
-                layer.file.read_at(part, offset)?;
-            }
-        }
-        map.bitmap.load(page, &bytes)?;
-        Ok(())
+/// Reads a page of the bitmap. May sleep.
+fn load(layer: &Layer, map: &Map, NotLoaded(page): NotLoaded) -> Result {
+    let _one_at_a_time = map.loading.lock();
+    if page >= map.layout.sectors.div_ceil(bitmap::PAGE_SECTORS) {
+        // The caller's range is not of this disk.
+        return Err(EIO);
     }
+    let mut bytes = KBox::<bitmap::PageBytes>::zeroed(GFP_KERNEL)?;
+    if let Some((offset, len)) = page_in_file(&map.layout, page) {
+        let data = layer.file.next_data(offset);
+        if data.is_some_and(|data| data < offset + len as u64) {
+            let part = bytes.get_mut(..len).ok_or(EIO)?;
+            layer.file.read_at(part, offset)?;
+        }
+    }
+    map.bitmap.load(page, &bytes)?;
+    Ok(())
 }
 
 /// Where in the file page number `page` of the bitmap is, and how long it is there, in bytes.

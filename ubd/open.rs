@@ -5,7 +5,6 @@
 //! Follows `open_ubd_file()` and `create_cow_file()` of the C driver in what a user sees.
 
 use crate::ubd::{
-    cow::bitmap::Bitmap,
     cow::header::{self, Header, Version},
     cow::layout::Layout,
     image::{Image, Layer, Map},
@@ -663,11 +662,10 @@ impl Opening<'_> {
 
     fn layer(&self, file: File, path: &[u8], cow: Option<Cow>) -> Result<Layer> {
         let map = match cow {
-            Some(Cow { layout, .. }) => Some(Map {
-                bitmap: Bitmap::new(layout.sectors)
-                    .map_err(|e| self.failed(path, "has a bitmap too large to keep", e.into()))?,
-                layout,
-            }),
+            Some(Cow { layout, .. }) => Some(
+                Map::new(layout)
+                    .map_err(|e| self.failed(path, "has a bitmap too large to keep", e))?,
+            ),
             None => None,
         };
         Ok(Layer::new(file, bytes(path)?, map))
