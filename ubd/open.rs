@@ -191,7 +191,11 @@ impl Opening<'_> {
         if self.read_only {
             return File::open(&path_c, Access::Read);
         }
-        match File::open(&path_c, Access::ReadWrite) {
+        let access = match self.flags.shared {
+            true => Access::ReadWrite,
+            false => Access::Claim,
+        };
+        match File::open(&path_c, access) {
             Err(e) if e == EROFS || e == EACCES => {
                 let file = File::open(&path_c, Access::Read)?;
                 pr_info!(

@@ -16,6 +16,9 @@ pub(crate) enum Access {
     Read,
     /// For reading and writing; the file must exist.
     ReadWrite,
+    /// The same; if it is a block device, no file system and nobody else who claims it has it as
+    /// long as it is open.
+    Claim,
     /// For reading and writing; the file must not exist and is created, with mode 0644.
     Create,
 }
@@ -23,7 +26,8 @@ pub(crate) enum Access {
 /// What `stat` says of a file, as far as the driver cares.
 #[derive(Clone, Copy)]
 pub(crate) struct Stat {
-    /// The device that holds the file, and its inode number there.
+    /// What tells it from other files: the device that holds the file, and its inode number there.
+    /// Of a block device 0 and its own number, which all of its nodes have.
     pub(crate) id: (u32, u64),
     /// Time of the last modification, in whole seconds since 1970.
     pub(crate) mtime: i64,
@@ -107,13 +111,14 @@ impl File {
     /// Opens the file at `path`, seen from the caller's root and working directory, with the
     /// caller's credentials. Reading it will not change its access time.
     ///
-    /// May sleep. Returns what `open(2)` would, `EACCES` for writing to a block device that is
-    /// read-only, and `EINVAL` for what is neither a regular file nor a block device, or has no way
+    /// May sleep. Returns what `open(2)` would, `EBUSY` for a block device that is claimed by
+    /// others, `EACCES` for writing to one that is read-only, and `EINVAL` for what is neither a regular file nor a block device, or has no way
     /// to be read and written by iterators.
     pub(crate) fn open(path: &CStr, access: Access) -> Result<Self> {
         let flags = match access {
             Access::Read => bindings::O_RDONLY,
             Access::ReadWrite => bindings::O_RDWR,
+            Access::Claim => bindings::O_RDWR | bindings::O_EXCL,
             Access::Create => bindings::O_RDWR | bindings::O_CREAT | bindings::O_EXCL,
         };
         // Only a look at first: to open a pipe is to wait for whoever writes to it, and to open a
@@ -190,8 +195,12 @@ impl File {
                 0,
             )
         })?;
+        let id = match self.is_block_device() {
+            true => (0, stat.rdev.into()),
+            false => (stat.dev, stat.ino),
+        };
         Ok(Stat {
-            id: (stat.dev, stat.ino),
+            id,
             mtime: stat.mtime.tv_sec,
         })
     }
