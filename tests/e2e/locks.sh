@@ -122,6 +122,26 @@ unload
 load "ubd0r=$work/cow" "ubd1r=$work/cow"
 check "two read-only units share a COW file" test -b /dev/ubda -a -b /dev/ubdb
 unload
+
+# A block device, which has a name for every node: a lock on one is none on
+# another.
+model make-cow on-device back
+device=$(losetup --show --find on-device)
+mknod node b $((0x$(stat -c %t "$device"))) $((0x$(stat -c %T "$device")))
+mark
+load "ubd0=$device" "ubd1=$work/node"
+check "two units on the nodes of one device: the first is attached" test -b /dev/ubda
+check "two units on the nodes of one device: the second is not" test ! -e /dev/ubdb
+says "and its message says why" ubdb "$work/node" EBUSY
+refuse "nor is it mounted meanwhile" mount "$device" /mnt
+unload
+load "ubd0c=$device" "ubd1c=$work/node"
+check "with flag c both are" test -b /dev/ubda -a -b /dev/ubdb
+unload
+load "ubd0r=$device" "ubd1r=$work/node"
+check "and when both are read-only" test -b /dev/ubda -a -b /dev/ubdb
+unload
+losetup -d "$device"
 is "nobody wrote to a file that was not theirs" "$(sum plain)" "$(cat plain.sum)"
 
 # UML itself; it takes long to start on the debug kernel, and shows no more there.
