@@ -57,9 +57,7 @@ make_file_direct() {
 }
 
 make_loop_direct_sparse() {
-	rm -f sparse
-	truncate -s "${mib}M" sparse
-	loop --direct-io=on sparse
+	make_loop_sparse --direct-io=on
 }
 
 make_ubd_plain_direct() {

@@ -92,6 +92,13 @@ make_loop_direct() {
 	loop --direct-io=on image
 }
 
+# make_loop_sparse [OPTION...]: a first write takes its place, as one to a COW file.
+make_loop_sparse() {
+	rm -f sparse
+	truncate -s "${mib}M" sparse
+	loop "$@" sparse
+}
+
 make_dm_snapshot() {
 	rm -f store
 	truncate -s $((mib + 64))M store
@@ -111,6 +118,16 @@ make_ubd_plain() {
 make_ubd_cow_fresh() {
 	rm -f cow
 	load "ubd0=$work/cow:$work/image"
+}
+
+# Zeros in place of its holes: a first write then costs no more than what the
+# driver does for it, and not the file system's search for a place.
+make_ubd_cow_allocated() {
+	make_ubd_cow_fresh
+	unmake
+	cp --sparse=never cow allocated
+	mv allocated cow
+	load "ubd0=$work/cow"
 }
 
 make_ubd_cow_mixed() {

@@ -9,13 +9,15 @@ TITLES = {
     "file": "the file itself, buffered",
     "file-direct": "the file itself, direct I/O",
     "loop": "loop",
+    "loop-sparse": "loop, file of holes",
     "loop-direct-sparse": "loop, direct I/O, file of holes",
     "dm-snapshot": "dm-snapshot over two loops, fresh",
     "ubd-plain": "ubd, plain image",
     "ubd-cow-fresh": "ubd, COW, fresh",
+    "ubd-cow-allocated": "ubd, COW, fresh, no holes",
     "ubd-cow-mixed": "ubd, COW, every second block written",
 }
-BESIDE = ("loop", "dm-snapshot", "file", "brd")
+BESIDE = ("loop", "loop-sparse", "dm-snapshot", "file", "brd")
 BESIDE_COLD = ("loop-direct", "loop-direct-sparse", "file-direct")
 
 
