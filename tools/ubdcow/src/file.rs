@@ -175,6 +175,19 @@ impl File {
     }
 }
 
+/// Makes the name of a new file durable.
+pub(crate) fn sync_name(path: &Path) -> Result {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    match fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Not every file system can sync a folder.
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => about(folder, "cannot be synced", result),
+    }
+}
+
 /// A new file that gets its name when all of it is there. Until then it has another one, under
 /// which it is removed if it comes to nothing.
 pub(crate) struct Unfinished {
@@ -221,15 +234,7 @@ impl Unfinished {
             }
         };
         about(&self.name, "cannot be given its name", named)?;
-        let folder = match self.name.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        match fs::File::open(folder).and_then(|folder| folder.sync_all()) {
-            // Nor can every one sync a folder.
-            Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            result => about(folder, "cannot be synced", result),
-        }
+        sync_name(&self.name)
     }
 }
 
