@@ -235,6 +235,13 @@ check "and that is the disk" cmp back-ubdcow cow.want
 finds "the COW file can still be used" 0 "no problem" -- check cow-ubdcow
 check "and is the same disk" model cmp-cow cow-ubdcow cow.want --backing "$work/back-ubdcow"
 is "the other backing file is as it was" "$(sum back)" "$(cat back.sum)"
+cp cow-ubdcow again
+touch back-ubdcow
+"$ubdcow" rebase --unsafe again back-ubdcow
+"$ubdcow" create another back-ubdcow
+check "commit within the second in which the backing file was made" "$ubdcow" commit --quiet again
+finds "other COW files over it see that" 2 "modified" -- check another
+finds "and this one can be used" 0 "no problem" -- check again
 data=$(model info cow data_offset)
 cp cow cut
 cp -p back back-cut

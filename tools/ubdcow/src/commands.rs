@@ -253,9 +253,16 @@ fn commit_down(path: &Path, quiet: bool) -> Result {
     }
     let mut progress = Progress::new("commit", cow.layout.size, quiet);
     let mut buf = vec![0; STEP];
+    let mut touched = false;
     cow.for_each_run(|start, run| {
         let (mut at, end) = cow.bytes_of(start, run.end);
         while run.in_cow && at < end {
+            if !touched {
+                // Before any of the data can be there: a crash must not leave a part of it under the
+                // time that other COW files expect.
+                backing.touch(cow.mtime)?;
+                touched = true;
+            }
             progress.at(at);
             let n = (end - at).min(STEP as u64) as usize;
             cow.file.read(&mut buf[..n], cow.layout.data_offset + at)?;

@@ -8,6 +8,7 @@ use nix::{
     errno::Errno,
     fcntl::{fcntl, renameat2, FcntlArg, RenameFlags, AT_FDCWD},
     libc,
+    sys::{stat::futimens, time::TimeSpec},
     unistd::{lseek64, Whence},
 };
 use std::{
@@ -16,6 +17,8 @@ use std::{
     io,
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 /// How much of a file is read or copied at a time, in bytes.
@@ -172,6 +175,20 @@ impl File {
 
     pub(crate) fn sync(&self) -> Result {
         about(&self.path, "cannot be synced", self.file.sync_all())
+    }
+
+    /// Makes it durable that the file is modified now, and not at `old`, as long as that is not for
+    /// ever the same second.
+    pub(crate) fn touch(&self, old: u32) -> Result {
+        for _ in 0..300 {
+            let touched = futimens(&self.file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW);
+            about(&self.path, "cannot be touched", touched)?;
+            if self.mtime()? != old {
+                break;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        self.sync()
     }
 }
 
