@@ -438,21 +438,23 @@ impl Opening<'_> {
             Err(e) if e == EINVAL => Fit::No(None),
             result => result?,
         };
-        let given_cow = match fit {
-            Fit::Raw => Some(None),
-            Fit::Cow(cow) => Some(Some(cow)),
-            Fit::No(_) => None,
+        let mtime = given_file.stat()?.mtime;
+        let (given_cow, disk) = match fit {
+            Fit::Raw => (Some(None), None),
+            Fit::Cow(given_cow) => (Some(Some(given_cow)), Some(cow.size())),
+            Fit::No(disk) => (None, disk),
         };
-        let matches = given_cow.filter(|_| {
-            let stat = given_file.stat();
-            stat.is_ok_and(|stat| stat.mtime as u32 == cow.mtime)
-        });
-        let Some(given_cow) = matches else {
+        let Some(given_cow) = given_cow.filter(|_| mtime as u32 == cow.mtime) else {
+            // The label has the path that was given. With a long one twice, what comes last would
+            // not be in the log, whose lines have 1023 bytes.
             pr_warn!(
-                "{}: {}: backing file {} was given, but does not match; using {} of the header\n",
+                "{}: the backing file given has {} bytes{}, modified at {mtime}; the header says \
+                 {}, modified at {}; using its {}\n",
                 self.label,
-                Brief(path),
-                Brief(given),
+                given_file.size(),
+                DiskSize(disk),
+                cow.size(),
+                cow.mtime,
                 Brief(&named)
             );
             return self.backing(named, path, cow);
