@@ -10,6 +10,7 @@ mod ubd {
         pub(crate) mod bitmap;
         pub(crate) mod header;
         pub(crate) mod layout;
+        pub(crate) mod replace;
     }
     pub(crate) mod disk;
     pub(crate) mod flush;

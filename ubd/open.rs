@@ -7,6 +7,7 @@
 use crate::ubd::{
     cow::header::{self, Header, Version},
     cow::layout::Layout,
+    cow::replace::{self, SECTOR, SWITCHING},
     image::{Image, Layer, Map},
     kernel::file::{Access, File},
     options::{letter, Brief, Flags, Options},
@@ -31,13 +32,6 @@ const DEPTH_MAX: usize = 8;
 
 /// The longest path, with its terminating zero, in bytes.
 const PATH_MAX: usize = 4096;
-
-/// How much of a header a disk writes wholly or not at all, in bytes.
-const HEADER_SECTOR: usize = 512;
-
-/// What a header names between two paths that are both too long for its first sector: no file, so
-/// that after a crash the backing file has to be given.
-const SWITCHING: &[u8] = b"/";
 
 /// What tells one file from another: its device and its inode number.
 type Id = (u32, u64);
@@ -358,11 +352,11 @@ impl Opening<'_> {
     /// Whether `file` is what a crash leaves of a file that [`Self::fill`] was at work on, with
     /// nothing in it that anybody can miss.
     fn is_unfinished(&self, file: &File, path: &[u8], layout: &Layout) -> Result<bool> {
-        let mut first = [0; HEADER_SECTOR];
+        let mut first = [0; SECTOR];
         file.read_at(&mut first, 0)
             .map_err(|e| self.failed(path, "cannot be read", e))?;
         Ok(file.size() == layout.file_len()
-            && first == [0; HEADER_SECTOR]
+            && first == [0; SECTOR]
             && file.next_data(layout.bitmap_offset).is_none())
     }
 
@@ -371,40 +365,24 @@ impl Opening<'_> {
         // The header comes last: only with all else in place is this a COW file.
         file.truncate(layout.file_len())?;
         file.sync()?;
-        let bytes = self.header_bytes(path, header)?;
-        write_header(file, &bytes)
+        self.write_header(file, path, None, header)
     }
 
-    /// Puts `new` in the place of the header `old` of `file`.
-    ///
-    /// What a disk writes wholly or not at all is a sector. So a path that goes on behind the first
-    /// one must be there before the first sector says how it begins, and may be overwritten only
-    /// when that does not.
-    fn rewrite(&self, file: &File, path: &[u8], old: &Header<'_>, new: &Header<'_>) -> Result {
-        let bytes = self.header_bytes(path, new)?;
-        if old.path_end() > HEADER_SECTOR {
-            let between = Header {
-                backing_file: if new.path_end() > HEADER_SECTOR {
-                    SWITCHING
-                } else {
-                    new.backing_file
-                },
-                ..*old
-            };
-            let bytes = self.header_bytes(path, &between)?;
-            file.write_at(bytes.get(..HEADER_SECTOR).ok_or(EINVAL)?, 0)?;
+    /// Puts `new` in the place of the header `old` of `file`, and makes it durable.
+    fn write_header(
+        &self,
+        file: &File,
+        path: &[u8],
+        old: Option<&Header<'_>>,
+        new: &Header<'_>,
+    ) -> Result {
+        let mut buf = KVVec::from_elem(0u8, header::LEN_MAX, GFP_KERNEL)?;
+        for step in replace::steps(old, new).map_err(|e| self.unusable(path, &e))? {
+            let bytes = step.bytes(&mut buf).map_err(|e| self.unusable(path, &e))?;
+            file.write_at(bytes, step.offset())?;
             file.sync()?;
         }
-        write_header(file, &bytes)
-    }
-
-    fn header_bytes(&self, path: &[u8], header: &Header<'_>) -> Result<KVVec<u8>> {
-        let mut bytes = KVVec::from_elem(0u8, header::LEN_MAX, GFP_KERNEL)?;
-        let len = header
-            .write(&mut bytes)
-            .map_err(|e| self.unusable(path, &e))?;
-        bytes.truncate(len);
-        Ok(bytes)
+        Ok(())
     }
 
     /// Reads the header of the file at `path`. `None` if it is no COW file.
@@ -463,21 +441,23 @@ impl Opening<'_> {
             Err(e) if e == EINVAL => Fit::No(None),
             result => result?,
         };
-        let given_cow = match fit {
-            Fit::Raw => Some(None),
-            Fit::Cow(cow) => Some(Some(cow)),
-            Fit::No(_) => None,
+        let mtime = given_file.stat()?.mtime;
+        let (given_cow, disk) = match fit {
+            Fit::Raw => (Some(None), None),
+            Fit::Cow(given_cow) => (Some(Some(given_cow)), Some(cow.size())),
+            Fit::No(disk) => (None, disk),
         };
-        let matches = given_cow.filter(|_| {
-            let stat = given_file.stat();
-            stat.is_ok_and(|stat| stat.mtime as u32 == cow.mtime)
-        });
-        let Some(given_cow) = matches else {
+        let Some(given_cow) = given_cow.filter(|_| mtime as u32 == cow.mtime) else {
+            // The label has the path that was given. With a long one twice, what comes last would
+            // not be in the log, whose lines have 1023 bytes.
             pr_warn!(
-                "{}: {}: backing file {} was given, but does not match; using {} of the header\n",
+                "{}: the backing file given has {} bytes{}, modified at {mtime}; the header says \
+                 {}, modified at {}; using its {}\n",
                 self.label,
-                Brief(path),
-                Brief(given),
+                given_file.size(),
+                DiskSize(disk),
+                cow.size(),
+                cow.mtime,
                 Brief(&named)
             );
             return self.backing(named, path, cow);
@@ -527,7 +507,7 @@ impl Opening<'_> {
         if *new.backing_file == *named {
             return Ok(());
         }
-        self.rewrite(file, path, &old, &new)
+        self.write_header(file, path, Some(&old), &new)
             .map_err(|e| self.failed(path, "cannot be switched to another backing file", e))?;
         pr_info!(
             "{}: {}: switched from backing file {} to {}\n",
@@ -797,19 +777,6 @@ impl fmt::Display for DiskSize {
             Self(None) => Ok(()),
         }
     }
-}
-
-/// Writes a header and makes it durable, its first sector last.
-fn write_header(file: &File, bytes: &[u8]) -> Result {
-    let (first, rest) = bytes
-        .split_at_checked(HEADER_SECTOR)
-        .unwrap_or((bytes, &[]));
-    file.write_at(rest, HEADER_SECTOR as u64)?;
-    if rest.iter().any(|byte| *byte != 0) {
-        file.sync()?;
-    }
-    file.write_at(first, 0)?;
-    Ok(file.sync()?)
 }
 
 fn cow_of(header: &Header<'_>, layout: Layout) -> Result<Cow> {

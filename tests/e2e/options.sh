@@ -222,10 +222,23 @@ for wrong in size mtime; do
 	mark
 	load "ubd0=$work/cow:$work/copy"
 	check "a file of another $wrong is not used" model cmp /dev/ubda cow.want --direct
-	says "a message names both ($wrong)" ubda "$work/copy" "$work/back"
+	says "a message has both paths, sizes and mtimes ($wrong)" ubda "$work/copy" \
+		"given has $(stat -c '%s bytes, modified at %Y' copy)" \
+		"header says $(stat -c '%s, modified at %Y' back)" "using its $work/back"
 	unload
 	is "the header is as it was ($wrong)" "$(sum cow)" "$(cat cow.sum)"
 done
+
+# All of it fits into a line of the log, whose lines have 1023 bytes.
+deep=$work/$(printf '%0200d/%0200d' 1 2)
+mkdir -p "$deep"
+cp -p back copy "$deep"
+model make-cow "$deep/cow" "$deep/back"
+mark
+load "ubd0=$deep/cow:$deep/copy:$(printf '%0300d' 3)"
+says "with long paths, too" ubda "given has $(stat -c '%s bytes, modified at %Y' copy)" \
+	"header says $(stat -c '%s, modified at %Y' back)" "using its $work" "${deep: -100}/back"
+unload
 
 mtime=$(stat -c %Y back)
 touch -d "@$((mtime + 7))" back

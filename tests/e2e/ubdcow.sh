@@ -235,6 +235,13 @@ check "and that is the disk" cmp back-ubdcow cow.want
 finds "the COW file can still be used" 0 "no problem" -- check cow-ubdcow
 check "and is the same disk" model cmp-cow cow-ubdcow cow.want --backing "$work/back-ubdcow"
 is "the other backing file is as it was" "$(sum back)" "$(cat back.sum)"
+cp cow-ubdcow again
+touch back-ubdcow
+"$ubdcow" rebase --unsafe again back-ubdcow
+"$ubdcow" create another back-ubdcow
+check "commit within the second in which the backing file was made" "$ubdcow" commit --quiet again
+finds "other COW files over it see that" 2 "modified" -- check another
+finds "and this one can be used" 0 "no problem" -- check again
 data=$(model info cow data_offset)
 cp cow cut
 cp -p back back-cut
@@ -258,6 +265,13 @@ check "it is its raw bytes" cmp merged7 magic
 
 # Every version.
 
+# Paths that take more than one sector of the header.
+long=$work/$(printf '%0200d/%0200d/%0200d' 1 2 3)
+mkdir -p "$long" "${long%3}4"
+cp copy "$long/earlier"
+touch -d @1234567 "$long/earlier"
+cp copy "${long%3}4/later"
+touch -d @7654321 "${long%3}4/later"
 while read -r what options; do
 	rm -f v merged moo
 	# shellcheck disable=SC2086
@@ -269,6 +283,17 @@ while read -r what options; do
 	check "$what: rebase" "$ubdcow" rebase --quiet v copy
 	is "$what: only the path has changed" "$(model info v)" "$(sed "s|$work/back|$work/copy|" before)"
 	finds "$what: check" 0 "no problem" -- check v
+	if [[ $what == V1-* ]]; then
+		sum v >v.sum
+		finds "$what: no rebase to a path that has no place" 1 "limit is 255" -- rebase --quiet v "$long/earlier"
+		is "$what: nothing has changed" "$(sum v)" "$(cat v.sum)"
+	else
+		for to in "$long/earlier" "${long%3}4/later" "$work/copy"; do
+			check "$what: rebase to another path and mtime" "$ubdcow" rebase --quiet v "$to"
+			is "$what: only those have changed" "$(model info v)" \
+				"$(sed "s|$work/back|$to|; s|\"mtime\": [0-9]*|\"mtime\": $(stat -c %Y "$to")|" before)"
+		done
+	fi
 	# It takes a V1 to be of its own machine's byte order.
 	[ "$what" != V1-big ] || continue
 	rm -f moo
@@ -378,6 +403,16 @@ rm differs
 finds "and a backing file that is gone" 1 differs -- rebase cow back
 check "which --unsafe does not look at" "$ubdcow" rebase --unsafe cow back
 check "and all is as before" model cmp-cow cow cow.want --backing "$work/back"
+
+# What a crash can leave in between names no file.
+
+model make-cow between back --name / --disk between.want
+truncate -s $size between.want
+finds "info of a file whose backing file was not changed to the end" 0 "unusable" "not finished" -- info between
+finds "check finds it" 2 "not finished" -- check between
+finds "rebase has nothing to compare with" 1 "not finished" "rebase --unsafe" -- rebase between back
+check "rebase --unsafe" "$ubdcow" rebase --unsafe between back
+check "makes it whole" model cmp-cow between between.want --backing "$work/back"
 
 # A relative path starts from the folder of the COW file.
 

@@ -371,13 +371,13 @@ impl Header<'_> {
         self.version.fields().path + self.backing_file.len() + 1
     }
 
-    /// Writes the whole header to the start of `buf`, in the layout of its version and with zeros
-    /// after the path, and returns its length in bytes. Nothing is written when it fails.
-    ///
-    /// [`parse`] gives back what was written, except that V1 and V2 have no place for an alignment.
-    pub(crate) fn write(&self, buf: &mut [u8]) -> Result<usize, Error> {
-        let version = self.version;
-        let fields = version.fields();
+    /// The offset in the file of the mtime, whose four bytes are all in one sector.
+    pub(crate) fn mtime_offset(&self) -> usize {
+        self.version.fields().mtime
+    }
+
+    /// Returns why this cannot be written, if it cannot.
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let path = self.backing_file;
         if path.is_empty() {
             return Err(Error::EmptyPath);
@@ -385,19 +385,30 @@ impl Header<'_> {
         if path.contains(&0) {
             return Err(Error::ZeroInPath);
         }
-        if path.len() >= fields.path_space {
+        if path.len() >= self.version.fields().path_space {
             return Err(Error::PathTooLong {
-                version,
+                version: self.version,
                 len: path.len(),
             });
         }
+        Ok(())
+    }
+
+    /// Writes the whole header to the start of `buf`, in the layout of its version and with zeros
+    /// after the path, and returns its length in bytes. Nothing is written when it fails.
+    ///
+    /// [`parse`] gives back what was written, except that V1 and V2 have no place for an alignment.
+    pub(crate) fn write(&self, buf: &mut [u8]) -> Result<usize, Error> {
+        self.check()?;
+        let version = self.version;
+        let fields = version.fields();
         let len = buf.len();
         let Some(buf) = buf.get_mut(..fields.len) else {
             return Err(Error::BufferTooShort { version, len });
         };
 
         buf.fill(0);
-        put(buf, fields.path, path);
+        put(buf, fields.path, self.backing_file);
         let size = if version.big_endian() {
             self.size.to_be_bytes()
         } else {

@@ -6,8 +6,12 @@ code, some that are bad in one way each, and option texts.
 
 usage: make_corpus.py [FOLDER]
 
-FOLDER is the corpus folder beside this file if not given. Where uml_mkcow is
-installed, it makes one more V3 header; without it that file stays as it is.
+FOLDER is the corpus folder beside this file if not given. Two headers are of
+real writers, as Debian has them: v3-uml_mkcow, and v3-linux-uml by User-mode
+Linux itself, which leaves behind the path what its memory had, other bytes each
+time. Where one of them is not installed (scripts/toolchain has both), its file
+stays as it is. No writer of another version is to be had: those are all made
+here.
 """
 
 import os
@@ -80,18 +84,34 @@ def headers():
     yield "bad-short", v3()[:100]
 
 
-def by_uml_mkcow():
-    """The header of a file that Debian's uml_mkcow made, or None."""
-    if not shutil.which("uml_mkcow"):
-        return None
+def by_uml_mkcow(cow, gold):
+    return ["uml_mkcow", cow, gold]
+
+
+def by_linux_uml(cow, gold):
+    # It looks for partitions, and so has made the file before there is an init.
+    return [
+        "linux.uml", "mem=64M", "con=null", "con0=null,fd:1", f"ubd0={cow},{gold}",
+        "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
+        "init=/usr/bin/busybox", "--", "poweroff", "-f",
+    ]
+
+
+def by_writer(command_of):
+    """The header of a file that a program made, or None if it is not installed."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="corpus-") as folder:
         gold = os.path.join(folder, "gold.img")
         cow = os.path.join(folder, "work.cow")
+        command = command_of(cow, gold)
+        if not shutil.which(command[0]):
+            print(f"{command[0]} is not installed", file=sys.stderr)
+            return None
         with open(gold, "wb") as file:
             file.truncate(SIZE)
         os.utime(gold, (MTIME, MTIME))
         subprocess.run(
-            ["uml_mkcow", cow, gold], check=True, stdout=subprocess.DEVNULL
+            command, check=True, timeout=120, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         with open(cow, "rb") as file:
             header = bytearray(file.read(LEN_MAX))
@@ -101,6 +121,8 @@ def by_uml_mkcow():
     header[start:end] = b"x" * (end - start)
     return bytes(header)
 
+
+WRITERS = {"v3-uml_mkcow": by_uml_mkcow, "v3-linux-uml": by_linux_uml}
 
 OPTIONS = {
     "one-file": b"0=/tmp/gold.img",
@@ -123,11 +145,10 @@ def main():
     here = pathlib.Path(__file__).resolve().parent
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else here / "corpus"
     made = {("header", name): data for name, data in headers()}
-    mkcow = by_uml_mkcow()
-    if mkcow:
-        made["header", "v3-uml_mkcow"] = mkcow
-    else:
-        print("uml_mkcow is not installed: no v3-uml_mkcow", file=sys.stderr)
+    for name, command_of in WRITERS.items():
+        header = by_writer(command_of)
+        if header:
+            made["header", name] = header
     made |= {("options", name): data for name, data in OPTIONS.items()}
     for (kind, name), data in made.items():
         (folder / kind).mkdir(parents=True, exist_ok=True)

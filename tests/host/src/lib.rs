@@ -12,6 +12,7 @@ mod ubd {
         pub(crate) mod bitmap;
         pub(crate) mod header;
         pub(crate) mod layout;
+        pub(crate) mod replace;
     }
     pub(crate) mod options;
     pub(crate) mod plan;
@@ -22,5 +23,7 @@ mod check;
 mod map_properties;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod replace_properties;
 
 pub use check::{header, options};

@@ -2,7 +2,7 @@
 
 //! What the program can do.
 
-use crate::file::{about, Access, File, Unfinished, STEP};
+use crate::file::{about, sync_name, Access, File, Unfinished, STEP};
 use crate::image::{self, Cow, Image, Layer};
 use crate::output::{complain, json, shown, shown_bytes, Output, Progress};
 use crate::ubd::cow::{
@@ -169,7 +169,8 @@ pub(crate) fn create(path: &Path, backing: &Path, sector_size: u32, alignment: u
         file.set_len(layout.file_len())?;
         // The header comes last: only with all else in place is this a COW file.
         file.sync()?;
-        image::write_header(&file, &header)
+        image::write_header(&file, None, &header)?;
+        sync_name(path)
     })();
     if made.is_err() {
         // It is new, and of no use to anyone.
@@ -252,9 +253,16 @@ fn commit_down(path: &Path, quiet: bool) -> Result {
     }
     let mut progress = Progress::new("commit", cow.layout.size, quiet);
     let mut buf = vec![0; STEP];
+    let mut touched = false;
     cow.for_each_run(|start, run| {
         let (mut at, end) = cow.bytes_of(start, run.end);
         while run.in_cow && at < end {
+            if !touched {
+                // Before any of the data can be there: a crash must not leave a part of it under the
+                // time that other COW files expect.
+                backing.touch(cow.mtime)?;
+                touched = true;
+            }
             progress.at(at);
             let n = (end - at).min(STEP as u64) as usize;
             cow.file.read(&mut buf[..n], cow.layout.data_offset + at)?;

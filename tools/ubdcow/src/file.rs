@@ -8,6 +8,7 @@ use nix::{
     errno::Errno,
     fcntl::{fcntl, renameat2, FcntlArg, RenameFlags, AT_FDCWD},
     libc,
+    sys::{stat::futimens, time::TimeSpec},
     unistd::{lseek64, Whence},
 };
 use std::{
@@ -16,6 +17,8 @@ use std::{
     io,
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 /// How much of a file is read or copied at a time, in bytes.
@@ -173,6 +176,33 @@ impl File {
     pub(crate) fn sync(&self) -> Result {
         about(&self.path, "cannot be synced", self.file.sync_all())
     }
+
+    /// Makes it durable that the file is modified now, and not at `old`, as long as that is not for
+    /// ever the same second.
+    pub(crate) fn touch(&self, old: u32) -> Result {
+        for _ in 0..300 {
+            let touched = futimens(&self.file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW);
+            about(&self.path, "cannot be touched", touched)?;
+            if self.mtime()? != old {
+                break;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        self.sync()
+    }
+}
+
+/// Makes the name of a new file durable.
+pub(crate) fn sync_name(path: &Path) -> Result {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    match fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Not every file system can sync a folder.
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => about(folder, "cannot be synced", result),
+    }
 }
 
 /// A new file that gets its name when all of it is there. Until then it has another one, under
@@ -221,15 +251,7 @@ impl Unfinished {
             }
         };
         about(&self.name, "cannot be given its name", named)?;
-        let folder = match self.name.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        match fs::File::open(folder).and_then(|folder| folder.sync_all()) {
-            // Nor can every one sync a folder.
-            Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            result => about(folder, "cannot be synced", result),
-        }
+        sync_name(&self.name)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::ubd::{
     cow::{
         header::{self, Header, Version},
         layout::Layout,
+        replace::{self, SWITCHING},
     },
     plan::{self, Run, SectorMap},
 };
@@ -138,17 +139,22 @@ impl Cow {
         }
     }
 
-    /// The header with other values for what a switch of the backing file changes.
+    /// Writes the header with other values for what a switch of the backing file changes.
     pub(crate) fn write_header(&self, mtime: u32, backing_file: &[u8]) -> Result {
-        let header = Header {
+        let old = Header {
             version: self.version,
-            mtime,
+            mtime: self.mtime,
             size: self.layout.size,
             sector_size: self.sector_size,
             alignment: self.alignment,
-            backing_file,
+            backing_file: &self.backing_file,
         };
-        write_header(&self.file, &header)
+        let new = Header {
+            mtime,
+            backing_file,
+            ..old
+        };
+        write_header(&self.file, Some(&old), &new)
     }
 
     /// The sector behind the last one that has a bit.
@@ -238,13 +244,15 @@ impl SectorMap for Cow {
     }
 }
 
-pub(crate) fn write_header(file: &File, header: &Header<'_>) -> Result {
-    let mut bytes = vec![0; header::LEN_MAX];
-    let len = header
-        .write(&mut bytes)
-        .map_err(|e| format!("{}: {e}", shown(file.path())))?;
-    file.write(&bytes[..len], 0)?;
-    file.sync()
+/// Puts `new` in the place of the header `old` of `file`, and makes it durable.
+pub(crate) fn write_header(file: &File, old: Option<&Header<'_>>, new: &Header<'_>) -> Result {
+    let wrong = |e| format!("{}: {e}", shown(file.path()));
+    let mut buf = vec![0; header::LEN_MAX];
+    for step in replace::steps(old, new).map_err(wrong)? {
+        file.write(step.bytes(&mut buf).map_err(wrong)?, step.offset())?;
+        file.sync()?;
+    }
+    Ok(())
 }
 
 /// Returns why `layer` is not the backing file that `cow`'s header speaks of, if it is not.
@@ -332,6 +340,13 @@ impl Image {
 
 /// Opens the backing file of `cow`, which is none of the files that `ids` are.
 pub(crate) fn backing(cow: &Cow, access: Access, ids: &[(u64, u64)]) -> Result<Layer> {
+    if cow.backing_file == SWITCHING {
+        return Err(Failure::Unusable(format!(
+            "{}: names no backing file, because a switch to another one was not finished: rebase \
+             --unsafe gives it one",
+            shown(cow.path())
+        )));
+    }
     let path = cow.backing_path();
     refuse_cycle(&path, ids)?;
     Layer::open_below(&path, access, cow.layout.size)

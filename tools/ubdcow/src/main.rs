@@ -23,6 +23,7 @@ mod ubd {
     pub(crate) mod cow {
         pub(crate) mod header;
         pub(crate) mod layout;
+        pub(crate) mod replace;
     }
     pub(crate) mod plan;
 }
