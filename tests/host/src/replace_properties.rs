@@ -8,8 +8,8 @@ use crate::ubd::cow::{
 };
 use proptest::prelude::*;
 
-/// Where `new` takes the place of `old`, or of none, a crash at any moment leaves a file that has the
-/// one or the other whole, or that names no file: whichever sectors of a step have arrived.
+/// Where `new` takes the place of `old`, or of none, a crash at any moment leaves a file that has
+/// the one or the other whole, or that names no file: whichever sectors of a step have arrived.
 fn replaced(old: Option<&Header<'_>>, new: &Header<'_>) {
     const FILLER: u8 = 0xa5;
     // What an earlier crash has left behind the first sector is of no account.
