@@ -2,10 +2,14 @@
 
 //! The block device of User-mode Linux, ubd, for every kernel: disks on files, copied on write.
 
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::Arc};
 
+// Without configfs no unit is detached at run time.
+#[cfg_attr(not(CONFIG_CONFIGFS_FS), allow(dead_code))]
 mod ubd {
     pub(crate) mod attributes;
+    #[cfg(CONFIG_CONFIGFS_FS)]
+    pub(crate) mod configfs;
     pub(crate) mod cow {
         pub(crate) mod bitmap;
         pub(crate) mod header;
@@ -62,17 +66,21 @@ module! {
     },
 }
 
-#[pin_data]
 struct RnullUbd {
-    #[pin]
-    units: ubd::units::Units,
+    // The first to go, so that no unit is attached any more when they are detached.
+    #[cfg(CONFIG_CONFIGFS_FS)]
+    _configfs: Option<ubd::configfs::Registration>,
+    _units: Arc<ubd::units::Units>,
 }
 
-impl kernel::InPlaceModule for RnullUbd {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            units <- ubd::units::Units::new(),
+impl kernel::Module for RnullUbd {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let units = Arc::pin_init(ubd::units::Units::new(), GFP_KERNEL)?;
+        ubd::params::apply(&units)?;
+        Ok(Self {
+            #[cfg(CONFIG_CONFIGFS_FS)]
+            _configfs: ubd::configfs::register(&units),
+            _units: units,
         })
-        .pin_chain(|module| ubd::params::apply(&module.units))
     }
 }

@@ -10,7 +10,7 @@ use crate::ubd::{
     kernel::gen_disk::{Config, GenDisk, Limits},
     kernel::platform::Device,
     kernel::thread::{NoIo, Thread},
-    options::{letter, Options, Text},
+    options::{letter, Flags, Options, Text},
     worker::{Flusher, Shared, Worker},
 };
 use kernel::{
@@ -97,11 +97,11 @@ impl Operations for Ubd {
     }
 }
 
-/// The disk of a unit, in use by whoever opens it. Dropping it waits for its requests, flushes and
-/// closes the files.
+/// The disk of a unit, in use by whoever opens it. Dropping it waits for its requests and closes the
+/// files; to flush them before is up to the owner.
 pub(crate) struct Disk {
     // In this order they go: no requests, no threads, no files, no parent.
-    _disk: GenDisk<Ubd>,
+    disk: GenDisk<Ubd>,
     _workers: KVec<Thread<Worker>>,
     _flusher: Thread<Flusher>,
     shared: Arc<Shared>,
@@ -139,7 +139,7 @@ impl Disk {
         let flusher = Flusher::spawn(&shared, &self::name(fmt!("{}-flush", &*name))?)?;
         let workers = Worker::spawn_all(&shared, &name)?;
         Ok(Self {
-            _disk: GenDisk::new(&config, &device, queues as u32, QUEUE_DEPTH, shared.clone())?,
+            disk: GenDisk::new(&config, &device, queues as u32, QUEUE_DEPTH, shared.clone())?,
             _workers: workers,
             _flusher: flusher,
             shared,
@@ -150,6 +150,28 @@ impl Disk {
     /// The files.
     pub(crate) fn image(&self) -> &Image {
         &self.shared.image
+    }
+
+    /// What else was said of the unit.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    /// The flags that are in force: read-only is also what cannot be written.
+    pub(crate) fn flags(&self) -> Flags {
+        let mut flags = self.identity().flags;
+        flags.read_only = self.image().is_read_only();
+        flags
+    }
+
+    /// See [`GenDisk::claim`].
+    pub(crate) fn claim(&self) -> Result {
+        self.disk.claim()
+    }
+
+    /// See [`GenDisk::unclaim`].
+    pub(crate) fn unclaim(&self) {
+        self.disk.unclaim();
     }
 }
 

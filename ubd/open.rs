@@ -62,16 +62,16 @@ impl fmt::Display for Label<'_> {
 ///
 /// A backing file's path in a COW header, if it is relative, starts from the folder of the COW
 /// file itself. With the module parameter `trust_header` off, no file is opened but those in
-/// `options`.
+/// `options`. With `direct` the files are used past the page cache, if they all can be.
 ///
 /// May sleep. Sees files as the calling task does. Returns what opening a file does; `EAGAIN` or
 /// `EACCES` for a file that another process has locked; `EINVAL` for files that can't be used.
-pub(crate) fn open(options: &Options<'_>) -> Result<Arc<Image>> {
+pub(crate) fn open(options: &Options<'_>, direct: bool) -> Result<Arc<Image>> {
     Opening {
         label: Label(options),
         flags: options.flags,
         trust_header: crate::module_parameters::trust_header.value(),
-        direct: crate::module_parameters::direct_io.value() & 1 << options.unit != 0,
+        direct,
         upper: KVec::new(),
         read_only: options.flags.read_only,
     }

@@ -136,6 +136,30 @@ pub(crate) struct Options<'a> {
     pub(crate) serial: Option<&'a [u8]>,
 }
 
+impl<'a> Options<'a> {
+    /// The options of a unit, below [`UNITS`], from texts that may be empty.
+    pub(crate) fn new(
+        unit: usize,
+        flags: Flags,
+        file: &'a [u8],
+        backing: &'a [u8],
+        serial: &'a [u8],
+    ) -> Result<Self, Error> {
+        let some = |text: &'a [u8]| (!text.is_empty()).then_some(text);
+        let backing = some(backing);
+        if flags.data && backing.is_some() {
+            return Err(Error::DataWithBacking);
+        }
+        Ok(Self {
+            unit,
+            flags,
+            file: some(file).ok_or(Error::NoFile)?,
+            backing,
+            serial: some(serial),
+        })
+    }
+}
+
 /// Prints the option as it follows the letters `ubd`. It parses back to the same, as long as it
 /// has neither control characters nor bytes that are not UTF-8 (see [`Text`]).
 impl fmt::Display for Options<'_> {
@@ -260,50 +284,70 @@ pub(crate) fn parse(text: &[u8]) -> Result<Setting<'_>, Error> {
     }
 }
 
+/// Parses the name of a unit, all of `text`: a decimal number or a letter.
+pub(crate) fn parse_unit(text: &[u8]) -> Result<usize, Error> {
+    // Elsewhere these are octal and hexadecimal numbers.
+    if let [b'0', _, ..] = text {
+        return Err(Error::NoUnit);
+    }
+    match leading_unit(text)? {
+        (unit, []) => Ok(unit),
+        _ => Err(Error::NoUnit),
+    }
+}
+
+/// Parses flags, all of `text`.
+pub(crate) fn parse_flags(text: &[u8]) -> Result<Flags, Error> {
+    match leading_flags(text)? {
+        (flags, []) => Ok(flags),
+        (_, [c, ..]) => Err(Error::NotAFlag(*c)),
+    }
+}
+
 /// Parses `<unit><flags>=<file>[(:|,)<file2>[(:|,)<serial>]]`.
 fn unit(text: &[u8]) -> Result<Options<'_>, Error> {
-    let (unit, mut rest) = match text.split_first() {
+    let (unit, rest) = leading_unit(text)?;
+    let (flags, rest) = leading_flags(rest)?;
+    let rest = rest.strip_prefix(b"=").ok_or(Error::NoEquals)?;
+
+    let mut fields = rest.split(|&c| c == b',' || c == b':');
+    let mut field = || fields.next().unwrap_or_default();
+    let (file, backing, serial) = (field(), field(), field());
+    if fields.next().is_some() {
+        return Err(Error::TooManyFields);
+    }
+    Options::new(unit, flags, file, backing, serial)
+}
+
+/// The unit that `text` begins with, and what follows it.
+fn leading_unit(text: &[u8]) -> Result<(usize, &[u8]), Error> {
+    let (unit, rest) = match text.split_first() {
         Some((&c @ b'a'..=b'z', rest)) => (u64::from(c - b'a'), rest),
         _ => number(text).ok_or(Error::NoUnit)?,
     };
-    let unit = match usize::try_from(unit) {
-        Ok(unit) if unit < UNITS => unit,
-        _ => return Err(Error::UnitOutOfRange),
-    };
+    match usize::try_from(unit) {
+        Ok(unit) if unit < UNITS => Ok((unit, rest)),
+        _ => Err(Error::UnitOutOfRange),
+    }
+}
 
+/// The flags that `text` has before a `=` or its end, and what follows them.
+fn leading_flags(text: &[u8]) -> Result<(Flags, &[u8]), Error> {
     let mut flags = Flags::default();
-    let mut count = 0;
-    loop {
-        let (&c, after) = rest.split_first().ok_or(Error::NoEquals)?;
-        rest = after;
+    let mut rest = text;
+    while let Some((&c, after)) = rest.split_first() {
         if c == b'=' {
             break;
         }
         if !flags.set(c) {
             return Err(Error::NotAFlag(c));
         }
-        count += 1;
-        if count > FLAGS_MAX {
+        rest = after;
+        if text.len() - rest.len() > FLAGS_MAX {
             return Err(Error::TooManyFlags);
         }
     }
-
-    let mut fields = rest.split(|&c| c == b',' || c == b':');
-    let mut field = || fields.next().filter(|field| !field.is_empty());
-    let (file, backing, serial) = (field(), field(), field());
-    if fields.next().is_some() {
-        return Err(Error::TooManyFields);
-    }
-    if flags.data && backing.is_some() {
-        return Err(Error::DataWithBacking);
-    }
-    Ok(Options {
-        unit,
-        flags,
-        file: file.ok_or(Error::NoFile)?,
-        backing,
-        serial,
-    })
+    Ok((flags, rest))
 }
 
 /// The number that `text` begins with, and what follows it. As in the kernel's
@@ -470,6 +514,39 @@ mod tests {
         assert_eq!(parse(b"=synchronous"), Err(Error::UnitOutOfRange));
         assert_eq!(parse(b"=5 "), Err(Error::NotAFlag(b' ')));
         assert_eq!(parse(b"=5\n"), Err(Error::NotAFlag(b'\n')));
+    }
+
+    #[test]
+    fn units_and_flags_stand_alone() {
+        assert_eq!(parse_unit(b"0"), Ok(0));
+        assert_eq!(parse_unit(b"15"), Ok(15));
+        assert_eq!(parse_unit(b"a"), Ok(0));
+        assert_eq!(parse_unit(b"p"), Ok(15));
+        for text in [
+            &b""[..],
+            b"A",
+            b"-1",
+            b"00",
+            b"07",
+            b"0x1",
+            b"1r",
+            b"aa",
+            b"1 ",
+        ] {
+            assert_eq!(parse_unit(text), Err(Error::NoUnit));
+        }
+        for text in [&b"16"[..], b"q", b"99999999999999999999"] {
+            assert_eq!(parse_unit(text), Err(Error::UnitOutOfRange));
+        }
+
+        assert_eq!(parse_flags(b""), Ok(Flags::default()));
+        for text in [&b"rscdt"[..], b"tdcsr", b"trscdt"] {
+            assert!(parse_flags(text).is_ok_and(|flags| Line::is(&flags, b"rscdt")));
+        }
+        assert_eq!(parse_flags(b"rx"), Err(Error::NotAFlag(b'x')));
+        assert_eq!(parse_flags(b"r="), Err(Error::NotAFlag(b'=')));
+        assert_eq!(parse_flags(b"r\n"), Err(Error::NotAFlag(b'\n')));
+        assert_eq!(parse_flags(b"rrrrrrr"), Err(Error::TooManyFlags));
     }
 
     #[test]

@@ -28,6 +28,15 @@ guest_options() {
 	says "a unit twice" 0=/plain already
 	says "ubd=<n>" "ubd=<n>" obsolete
 	says "ubd=sync" ubde /other "flags s"
+	local folder=/sys/kernel/config/ubd/1
+	mkdir $folder
+	is "a unit of the command line has its folder in configfs" "$(cat $folder/{file,flags,power} | paste -sd ' ')" \
+		"/plain r 1"
+	echo 0 >$folder/power
+	check "and is detached there" test ! -e /dev/ubdb
+	echo >$folder/flags
+	echo 1 >$folder/power
+	is "and attached again" "$(cat /sys/block/ubdb/ro)" 0
 	check "udb is a typo" grep -q 'udb5=/plain.*typo' -i <(messages)
 	plan
 }

@@ -5,8 +5,7 @@
 //! C header: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
 use super::blk_mq::Operations;
-use super::gen_disk::Capacity;
-use super::helpers;
+use super::gen_disk::{data_of, Capacity};
 use core::marker::PhantomData;
 use kernel::{bindings, ffi::c_char, page::PAGE_SIZE, prelude::*, str::Formatter};
 
@@ -85,9 +84,9 @@ impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
         _attr: *mut bindings::device_attribute,
         buf: *mut c_char,
     ) -> isize {
-        // SAFETY: The device is that of a disk, whose private data is the `T::Data` that it was
-        // made with, and keeps until its attributes are gone.
-        let data = unsafe { &*helpers::ubd_disk_data(dev).cast::<T::Data>() };
+        // SAFETY: The device is that of a disk, and who takes its attributes away waits until this
+        // has returned.
+        let data = unsafe { data_of::<T>(dev) };
         // SAFETY: sysfs gives a page to be filled.
         let page = unsafe { core::slice::from_raw_parts_mut(buf.cast::<u8>(), PAGE_SIZE) };
         let (text, end) = page.split_at_mut(ROOM);
@@ -128,9 +127,9 @@ impl<T: Operations, A: Action<T>> Vtable<T, A> {
         buf: *const c_char,
         len: usize,
     ) -> isize {
-        // SAFETY: The device is that of a disk, whose private data is the `T::Data` that it was
-        // made with, and keeps until its attributes are gone.
-        let data = unsafe { &*helpers::ubd_disk_data(dev).cast::<T::Data>() };
+        // SAFETY: The device is that of a disk, and who takes its attributes away waits until this
+        // has returned.
+        let data = unsafe { data_of::<T>(dev) };
         // SAFETY: sysfs gives what was written, which is at most a page.
         let text = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), len) };
         // SAFETY: As above, and the disk stays until its attributes are gone.

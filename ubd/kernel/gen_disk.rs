@@ -18,7 +18,8 @@ use kernel::{
     block::{SECTOR_SHIFT, SECTOR_SIZE},
     error,
     prelude::*,
-    sync::Arc,
+    sync::atomic::{Atomic, Relaxed},
+    sync::{Arc, Mutex},
     types::ScopeGuard,
     uaccess::UserPtr, //
 };
@@ -105,23 +106,34 @@ pub(crate) struct Config<'a, T: Operations> {
     pub(crate) attributes: &'a [(Option<&'static CStr>, &'a [AttributeRef<T>])],
 }
 
+/// What a disk's private data points to.
+struct Private<T: Operations> {
+    data: Arc<T::Data>,
+    /// Whether nobody can open the disk. Read and written under its `open_mutex`.
+    claimed: Atomic<bool>,
+}
+
 /// A disk that is there for all to use, until it is dropped.
+///
+/// It is to be dropped when nobody has it open: after [`Self::claim`], or at the module's exit, as
+/// a disk that is open holds on to its module. For whoever had it open all the same it would fail
+/// from then on, and `T::Data` would never be freed.
 ///
 /// # Invariants
 ///
-/// `disk` was added by `device_add_disk()`; the data of its queue and its private data are those
-/// of `data`.
+/// `disk` was added by `device_add_disk()`; the data of its queue is that of `private`, and its
+/// private data is `private`, which is not freed as long as the disk is open.
 pub(crate) struct GenDisk<T: Operations> {
     disk: NonNull<bindings::gendisk>,
-    _tags: Pin<KBox<TagSet<T>>>,
+    tags: Pin<KBox<TagSet<T>>>,
     _groups: Groups,
-    _data: Arc<T::Data>,
+    private: Arc<Private<T>>,
 }
 
 // SAFETY: A disk may be removed by any thread.
 unsafe impl<T: Operations> Send for GenDisk<T> {}
 
-// SAFETY: There are no methods that change a `GenDisk` through a shared reference.
+// SAFETY: Its methods lock the disk's own lock, or use what may be used by several at a time.
 unsafe impl<T: Operations> Sync for GenDisk<T> {}
 
 impl<T: Operations> GenDisk<T> {
@@ -141,6 +153,11 @@ impl<T: Operations> GenDisk<T> {
         let mut groups = Groups::new(config.attributes)?;
         let mut lim = config.limits.to_queue_limits();
         let raw_data = core::ptr::from_ref(&*data).cast_mut().cast();
+        let private = Private {
+            data,
+            claimed: Atomic::new(false),
+        };
+        let private = Arc::new(private, GFP_KERNEL)?;
 
         // SAFETY: The tag set is initialised and pinned, and lives as long as the disk.
         let disk = error::from_err_ptr(unsafe {
@@ -163,7 +180,7 @@ impl<T: Operations> GenDisk<T> {
             disk.first_minor = config.first_minor as i32;
             disk.minors = config.minors as i32;
             disk.fops = &Self::FOPS;
-            disk.private_data = raw_data;
+            disk.private_data = core::ptr::from_ref(&*private).cast_mut().cast();
         }
         // SAFETY: The disk is valid.
         unsafe { bindings::set_capacity(disk, config.sectors) };
@@ -176,18 +193,46 @@ impl<T: Operations> GenDisk<T> {
         })?;
         failed.dismiss();
         Ok(Self {
-            // INVARIANT: The disk was added, with `data` in both places.
+            // INVARIANT: The disk was added, with the data in both places.
             disk: NonNull::new(disk).ok_or(ENOMEM)?,
-            _tags: tags,
+            tags,
             _groups: groups,
-            _data: data,
+            private,
         })
+    }
+
+    /// Has the disk opened by nobody from now on, until [`Self::unclaim`]: who tries to gets
+    /// `ENXIO`.
+    ///
+    /// May sleep. Returns `EBUSY`, and changes nothing, when the disk or one of its partitions is
+    /// open. If not, its page cache is empty and its requests have ended: the last one to close it
+    /// has waited for that.
+    pub(crate) fn claim(&self) -> Result {
+        let _locked = self.open_mutex().lock();
+        // SAFETY: By the type invariant the disk is valid.
+        if unsafe { helpers::ubd_disk_openers(self.disk.as_ptr()) } != 0 {
+            return Err(EBUSY);
+        }
+        self.private.claimed.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Lets the disk be opened again after [`Self::claim`]. May sleep.
+    pub(crate) fn unclaim(&self) {
+        let _locked = self.open_mutex().lock();
+        self.private.claimed.store(false, Relaxed);
+    }
+
+    /// The lock that the disk is opened and closed under.
+    fn open_mutex(&self) -> &Mutex<()> {
+        // SAFETY: By the type invariant the disk is valid, and the lock was initialised with it.
+        unsafe { Mutex::from_raw(&raw mut (*self.disk.as_ptr()).open_mutex) }
     }
 
     const FOPS: bindings::block_device_operations = bindings::block_device_operations {
         submit_bio: None,
         poll_bio: None,
-        open: None,
+        open: Some(Self::open),
         release: None,
         ioctl: Some(Self::ioctl),
         #[cfg(CONFIG_COMPAT)]
@@ -210,6 +255,27 @@ impl<T: Operations> GenDisk<T> {
 
     /// # Safety
     ///
+    /// `disk` must have been made by [`Self::new`], and its private data not be freed for `'a`: for
+    /// as long as the disk is open, or could be.
+    unsafe fn private<'a>(disk: *mut bindings::gendisk) -> &'a Private<T> {
+        // SAFETY: By the type invariant and this function's requirement.
+        unsafe { &*(*disk).private_data.cast() }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the block layer only, for a disk made by [`Self::new`].
+    unsafe extern "C" fn open(disk: *mut bindings::gendisk, _mode: bindings::blk_mode_t) -> i32 {
+        // SAFETY: The block layer holds the disk's `open_mutex`, and has seen under it that the
+        // disk was not deleted: to delete it takes the lock, and the data goes after that.
+        match unsafe { Self::private(disk) }.claimed.load(Relaxed) {
+            true => ENXIO.to_errno(),
+            false => 0,
+        }
+    }
+
+    /// # Safety
+    ///
     /// To be called by the block layer only, for a disk made by [`Self::new`].
     unsafe extern "C" fn ioctl(
         bdev: *mut bindings::block_device,
@@ -217,9 +283,8 @@ impl<T: Operations> GenDisk<T> {
         command: u32,
         argument: usize,
     ) -> i32 {
-        // SAFETY: By the type invariant the private data is the disk's `T::Data`, which lives
-        // as long as the disk can be open.
-        let data = unsafe { &*(*(*bdev).bd_disk).private_data.cast::<T::Data>() };
+        // SAFETY: Called for a disk that is open, and stays so until this returns.
+        let data = &unsafe { Self::private((*bdev).bd_disk) }.data;
         error::from_result(|| T::ioctl(data, command, UserPtr::from_addr(argument)).map(|()| 0))
     }
 
@@ -230,9 +295,8 @@ impl<T: Operations> GenDisk<T> {
         disk: *mut bindings::gendisk,
         geo: *mut bindings::hd_geometry,
     ) -> i32 {
-        // SAFETY: By the type invariant the private data is the disk's `T::Data`, which lives
-        // as long as the disk can be open.
-        let data = unsafe { &*(*disk).private_data.cast::<T::Data>() };
+        // SAFETY: Called for a disk that is open, and stays so until this returns.
+        let data = &unsafe { Self::private(disk) }.data;
         let (heads, sectors, cylinders) = T::geometry(data);
         // SAFETY: The caller gives a geometry to be filled.
         unsafe { helpers::ubd_fill_geometry(geo, heads, sectors, cylinders) };
@@ -242,11 +306,33 @@ impl<T: Operations> GenDisk<T> {
 
 impl<T: Operations> Drop for GenDisk<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the disk was added. Waits for its requests to end.
+        if self.claim().is_err() {
+            // INVARIANT: Whoever has it open can still come for the private data.
+            core::mem::forget(self.private.clone());
+        }
+        // SAFETY: By the type invariant the disk was added. Waits for its requests to end, and for
+        // those who use its attributes.
         unsafe { bindings::del_gendisk(self.disk.as_ptr()) };
+        // A request can have ended before the one who has handed it over is done with the data.
+        // SAFETY: The tag set is initialised, and goes after this.
+        unsafe { bindings::blk_mq_wait_quiesce_done(self.tags.as_ptr()) };
         // SAFETY: The reference from its making is ours.
         unsafe { bindings::put_disk(self.disk.as_ptr()) };
     }
+}
+
+/// The data that a disk was made with.
+///
+/// # Safety
+///
+/// `dev` must be the device of a disk made by [`GenDisk::new`] for `T`, whose attributes are there
+/// for `'a`.
+pub(super) unsafe fn data_of<'a, T: Operations>(dev: *mut bindings::device) -> &'a T::Data {
+    // SAFETY: By this function's requirement the device is that of a disk.
+    let disk = unsafe { helpers::ubd_disk(dev) };
+    // SAFETY: By this function's requirement. The data is freed after the disk was deleted, and
+    // with it its attributes.
+    &unsafe { GenDisk::<T>::private(disk) }.data
 }
 
 /// The capacity of a disk that is there.

@@ -486,14 +486,14 @@ void ubd_limits_features(struct queue_limits *lim, bool write_cache,
 		lim->features |= BLK_FEAT_STABLE_WRITES;
 }
 
-void *ubd_disk_data(struct device *dev)
-{
-	return dev_to_disk(dev)->private_data;
-}
-
 struct gendisk *ubd_disk(struct device *dev)
 {
 	return dev_to_disk(dev);
+}
+
+unsigned int ubd_disk_openers(struct gendisk *disk)
+{
+	return disk_openers(disk);
 }
 
 /*

@@ -83,8 +83,8 @@ void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
 		       u16 cylinders);
 void ubd_limits_features(struct queue_limits *lim, bool write_cache,
 			 bool rotational, bool stable_writes);
-void *ubd_disk_data(struct device *dev);
 struct gendisk *ubd_disk(struct device *dev);
+unsigned int ubd_disk_openers(struct gendisk *disk);
 
 void ubd_account_begin(struct request *rq, struct ubd_account *account);
 void ubd_account_end(struct ubd_account *account);

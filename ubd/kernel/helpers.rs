@@ -103,8 +103,8 @@ extern "C" {
         stable_writes: bool,
     );
 
-    pub(super) fn ubd_disk_data(dev: *mut bindings::device) -> *mut c_void;
     pub(super) fn ubd_disk(dev: *mut bindings::device) -> *mut bindings::gendisk;
+    pub(super) fn ubd_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
 
     pub(super) fn ubd_account_begin(rq: *mut bindings::request, account: *mut Account);
     pub(super) fn ubd_account_end(account: *mut Account);
