@@ -37,17 +37,6 @@ used() {
 	unload
 }
 
-# result NAME COMMAND...: what it prints is part of the result's name.
-result() {
-	local what=$1 output
-	shift
-	if output=$("$@" 2>&1); then
-		ok "$what ($output)"
-	else
-		not_ok "$what" "$output"
-	fi
-}
-
 # raw NAME FLAGS DIRECT_IO [load's options]: no file system adds flushes of its
 # own.
 raw() {

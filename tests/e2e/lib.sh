@@ -65,6 +65,19 @@ refuse() {
 	fi
 }
 
+# result NAME COMMAND...: the command succeeds; what it prints is part of the
+# test's name.
+result() {
+	local test_name=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		ok "$test_name ($output)"
+	else
+		not_ok "$test_name" "$output"
+		false
+	fi
+}
+
 # is NAME GOT WANT
 is() {
 	if [ "$2" = "$3" ]; then
@@ -148,6 +161,27 @@ disk() {
 loaded() {
 	# A built-in driver has no count of references.
 	[ -e /sys/module/rnull_ubd/refcnt ]
+}
+
+# kernel_memory: kilobytes that the kernel has for itself, and gives to nobody
+# when it is short of memory.
+kernel_memory() {
+	echo 3 >/proc/sys/vm/drop_caches
+	awk '/^MemTotal:/ { kb += $2 }
+		/^(MemFree|Buffers|Cached|SwapCached|AnonPages|SReclaimable):/ { kb -= $2 }
+		END { print kb }' /proc/meminfo
+}
+
+# no_growth NAME CYCLES BEFORE: since kernel_memory said BEFORE, less than a page
+# a cycle has been kept. What the kernel has in stock, for each processor and in
+# slabs that are not full, comes and goes by some hundred kilobytes; where KASAN
+# keeps what was freed there is no telling, and kmemleak tells.
+no_growth() {
+	local after most=$(($2 * 4))
+	after=$(kernel_memory)
+	[ $most -ge 1024 ] || most=1024
+	note "$1: kernel memory $3 kB before, $after kB after $2 cycles"
+	[ -n "$debug" ] || check "$1: memory has not grown with them" test $((after - $3)) -lt $most
 }
 
 # What the kernel said since the last mark.
