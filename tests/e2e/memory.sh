@@ -46,6 +46,6 @@ model pattern back $((1 << 20)) back
 model make-cow cow back --disk want
 result "attached with an allocation that fails" python3 "$e2e/memory.py" \
 	"$(modinfo -n rnull_ubd)" "$work/cow" want "$work/new" "$work/back" --seed "$seed" \
-	--count "${UBD_CYCLES:-${RNULL_UBD_CYCLES:-40}}"
+	--count "${UBD_CYCLES:-${RNULL_UBD_CYCLES:-24}}"
 
 plan
