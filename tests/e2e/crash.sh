@@ -3,79 +3,85 @@
 #
 # What a crash may take and what not, with several processes at work: writes,
 # FUA writes, discards, zeroes and flushes that meet each other. The COW file is
-# a device, or on ext4, or on xfs; dm-log-writes below it records. logwrites.py
-# has the rules.
-#
-# vm: --mem 2G
-# kernel: release
+# a device, or two of them are on ext4, or on xfs, with and without direct I/O;
+# dm-log-writes below records. logwrites.py has the rules.
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/logwrites.bash"
 
-sectors=$(((20 << 20) / 512))
+sectors=$(((17 << 20) / 512))
 ops=$(scaled 16)
 crashes base back $sectors
 sum back >back.sum
 
-# used NAME OPTION [load's options]: the unit is attached, and used.
+# used NAME UNITS LOAD'S_OPTIONS... -- PARAMETER...: the units are attached, so
+# many from 0 on, and used.
 used() {
-	local what=$1 option=$2
+	local what=$1 units=() options=() i
+	for ((i = 0; i < $2; i++)); do
+		units+=("$(disk $i)")
+	done
 	shift 2
-	if ! load "$option" || [ ! -b /dev/ubda ]; then
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	if ! load "$@" || [ ! -b "${units[-1]}" ]; then
 		not_ok "$what: attached" "$(dmesg | tail -n 5)"
 		! loaded || unload
 		return 1
 	fi
-	check "$what: used" crashes load /dev/ubda history --mark logged --seed "$seed" \
-		--ops "$ops" "$@"
+	check "$what: used" crashes load history "${units[@]}" --mark logged --seed "$seed" \
+		--ops "$ops" "${options[@]}"
 	unload
 }
 
-# result NAME COMMAND...: what it prints is part of the result's name.
-result() {
-	local what=$1 output
-	shift
-	if output=$("$@" 2>&1); then
-		ok "$what ($output)"
-	else
-		not_ok "$what" "$output"
-	fi
-}
-
-# raw NAME FLAGS [load's options]: no file system adds flushes of its own.
+# raw NAME FLAGS DIRECT_IO [load's options]: no file system adds flushes of its
+# own.
 raw() {
-	local what=$1 flags=$2
-	shift 2
+	local what=$1 flags=$2 direct=$3
+	shift 3
 	model make-cow start back --shape none
-	truncate -s 21M start
+	truncate -s 18M start
 	logged
-	used "$what" "ubd0$flags=/dev/mapper/logged" --lax "$@"
+	used "$what" 1 --lax "$@" -- direct_io="$direct" "ubd0$flags=/dev/mapper/logged"
 	unlogged
-	result "$what: a crash at any point" crashes raw log start history --seed "$seed" \
-		--choices "$([ -n "$points" ] && echo 12 || echo 2)"
+	with_crashed
+	result "$what: a crash at any point" crashes raw log start crashed.img "$crashed" history \
+		--seed "$seed" --choices "$([ -n "$points" ] && echo 12 || echo 2)" \
+		--param direct_io="$direct" --driver "$([ -n "$points" ] && echo 200 || scaled 4)"
+	without_crashed
 }
 
 # Parts can be chosen: crash_teeth.sh does.
 part() {
-	[[ " ${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device sync ext4 xfs new}} " == *" $1 "* ]]
+	[[ " ${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs new}} " == *" $1 "* ]]
 }
 
-! part device || raw "COW on a device" ""
-! part sync || raw "COW on a device, flag s" s --sync --ops $((ops / 4 + 1))
+! part device || raw "COW on a device" "" 0
+! part direct || raw "COW on a device, direct I/O" "" 1
+! part sync || raw "COW on a device, flag s" s 0 --sync --ops $((ops / 4 + 1))
 
-# files FS
+# files FS: two COW files, the second one with direct I/O, over one backing file.
 files() {
 	local fs=$1
 	made "$fs"
-	logged
 	mkdir -p mnt
+	mount -o loop start mnt
+	cp --preserve=timestamps back mnt
+	umount mnt
+	logged
 	mount /dev/mapper/logged mnt
-	used "COW on $fs" "ubd0=$work/mnt/cow:$work/back"
+	used "COW on $fs" 2 --procs 8 -- direct_io=2 "ubd0=$work/mnt/cow0:$work/mnt/back" \
+		"ubd1=$work/mnt/cow1:$work/mnt/back"
 	umount mnt
 	unlogged
 	with_crashed
-	result "COW on $fs: crashes" crashes files log start crashed.img "$crashed" "$fs" \
-		crashed cow history --seed "$seed" --points "${points:-$(scaled 10)}" --driver 5
+	# Where the headers say that the backing file is.
+	result "COW on $fs: crashes" crashes files log start crashed.img "$crashed" "$fs" mnt \
+		history back cow0 cow1 --seed "$seed" --points "${points:-$(scaled 10)}" --driver 2 \
+		--param direct_io=2
 	without_crashed
 }
 
@@ -138,10 +144,10 @@ new() {
 	unlogged
 	with_crashed
 	result "a crash while a COW file is made" crashes states log start crashed.img "$crashed" \
-		ext4 crashed begin made --seed "$seed" --repeat 2 --points "${points:-6}" ./found
+		ext4 crashed begin made --seed "$seed" --repeat 2 --points "${points:-$((debug ? 2 : 6))}" ./found
 	result "a crash while it is switched to another backing file" crashes states log start \
 		crashed.img "$crashed" ext4 crashed made switched --seed "$seed" \
-		--repeat "$([ -n "$points" ] && echo 20 || echo 3)" ./found
+		--repeat "$([ -n "$points" ] && echo 20 || echo 2)" --points $((debug ? 3 : 0)) ./found
 	without_crashed
 }
 

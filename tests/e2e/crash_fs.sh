@@ -50,7 +50,7 @@ chmod +x found
 
 # stack LOWER UPPER
 stack() {
-	local lower=$1 upper=$2 what="$2 on a ubd on $1" output
+	local lower=$1 upper=$2 what="$2 on a ubd on $1"
 	rm -f back
 	truncate -s 40M back
 	made "$lower" 64M
@@ -68,12 +68,8 @@ stack() {
 	umount mnt
 	unlogged
 	with_crashed
-	if output=$(crashes states log start crashed.img "$crashed" "$lower" crashed begin end \
-		--seed "$seed" --points "${points:-$(scaled 5)}" -- ./found "$upper" 2>&1); then
-		ok "$what: crashes ($output)"
-	else
-		not_ok "$what: crashes" "$output"
-	fi
+	result "$what: crashes" crashes states log start crashed.img "$crashed" "$lower" crashed \
+		begin end --seed "$seed" --points "${points:-$(scaled 5)}" -- ./found "$upper"
 	without_crashed
 }
 

@@ -22,7 +22,7 @@ without() {
 		return
 	fi
 	# shellcheck disable=SC2086
-	output=$(cd copy && RNULL_UBD_CRASH_PARTS=device scripts/vm ${UBD_TEST_VM:-} --mem 2G -- \
+	output=$(cd copy && RNULL_UBD_CRASH_PARTS=device scripts/vm ${UBD_TEST_VM:-} -- \
 		bash tests/e2e/crash.sh 2>&1)
 	code=$?
 	note "without $what: $(grep -m 1 'crash at entry' <<<"$output")"

@@ -128,10 +128,6 @@ def wrong():
         data, cow = good(name, backing=own)
         yield File(f"{name}: its own backing file", bytes(data), "itself", own,
                    length=cow.data_offset + SIZE, mtime=MTIME, pieces=(own,))
-    # More than there is memory for, all of it holes.
-    yield File("V3: a bitmap larger than memory",
-               changed("V3", 12, "Q", 1 << 62, backing=os.path.abspath("huge"))[:4128],
-               "bitmap", length=(1 << 50) + (1 << 20))
 
 
 def good_file(name, rng):

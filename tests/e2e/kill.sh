@@ -11,6 +11,7 @@
 
 seed=${UBD_SEED:-${RNULL_UBD_SEED:-1}}
 note "UBD_SEED=$seed"
+RANDOM=$seed
 
 # The COW file is the disk itself, or a file on it.
 attach() {

@@ -65,6 +65,19 @@ refuse() {
 	fi
 }
 
+# result NAME COMMAND...: the command succeeds; what it prints is part of the
+# test's name.
+result() {
+	local test_name=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		ok "$test_name ($output)"
+	else
+		not_ok "$test_name" "$output"
+		false
+	fi
+}
+
 # is NAME GOT WANT
 is() {
 	if [ "$2" = "$3" ]; then
@@ -148,6 +161,29 @@ disk() {
 loaded() {
 	# A built-in driver has no count of references.
 	[ -e /sys/module/rnull_ubd/refcnt ]
+}
+
+# kernel_memory: kilobytes that the kernel has for itself, and gives to nobody
+# when it is short of memory. Free pages that a processor keeps at hand, tens of
+# megabytes, count as in use in meminfo.
+kernel_memory() {
+	echo 3 >/proc/sys/vm/drop_caches
+	awk '/^MemTotal:/ { kb += $2 }
+		/^(MemFree|Buffers|Cached|SwapCached|AnonPages|SReclaimable):/ { kb -= $2 }
+		$1 == "count:" { kb -= $2 * 4 }
+		END { print kb }' /proc/meminfo /proc/zoneinfo
+}
+
+# no_growth NAME CYCLES BEFORE: since kernel_memory said BEFORE, less than a page
+# a cycle has been kept. Slabs that are not full come and go by some hundred
+# kilobytes; where KASAN keeps what was freed there is no telling, and kmemleak
+# tells.
+no_growth() {
+	local grown most=$(($2 * 4))
+	grown=$(($(kernel_memory) - $3))
+	[ $most -ge 512 ] || most=512
+	note "$1: after $2 cycles the kernel has $grown kB more"
+	[ -n "$debug" ] || check "$1: memory has not grown with them" test "$grown" -lt $most
 }
 
 # What the kernel said since the last mark.

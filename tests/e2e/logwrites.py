@@ -3,11 +3,11 @@
 """
 Crashes, by the record of dm-log-writes and a history of what was asked.
 
-`load` has several processes write, zero, discard and flush a disk at once, and
+`load` has several processes write, zero, discard and flush disks at once, and
 keeps of every request when it started and when it was done; after each flush
 it puts a mark into the record. `raw` and `files` then crash the device below
-the COW file at points of the record, losing what a disk may lose, and judge
-what each sector of the disk holds then.
+the COW files at points of the record, losing what a disk may lose, and judge
+what each sector of each disk holds then.
 
 The rules, for a crash after the mark of a flush: a request that was done
 before the flush started is covered. So is a FUA write after its own mark. A
@@ -92,15 +92,15 @@ class Device:
 class Client:
     """One process's requests."""
 
-    def __init__(self, args, number, device):
+    def __init__(self, args, dev, number, device):
         self.args = args
         self.device = device
         self.rng = random.Random(f"{args.seed}/{number}")
         # No request of another history has this one's number.
         salt = random.Random(args.seed).getrandbits(20) << 40
         self.next = salt | number << 24
-        self.fd = os.open(args.dev, os.O_RDWR | os.O_DIRECT)
-        self.zones = zones(file_size(args.dev) // SECTOR)
+        self.fd = os.open(dev, os.O_RDWR | os.O_DIRECT)
+        self.zones = zones(file_size(dev) // SECTOR)
         self.buffer = mmap.mmap(-1, 256 * SECTOR)
         self.log = []
 
@@ -160,9 +160,10 @@ class Client:
 
 
 def load(args):
-    """Have several processes use a disk, and keep what they did."""
+    """Have several processes use each disk, and keep what they did."""
     device = Device(args.mark)
     device.mark("begin")
+    disks = [{"sectors": file_size(dev) // SECTOR, "log": []} for dev in args.devs]
     children = []
     for number in range(args.procs):
         source, sink = os.pipe()
@@ -170,7 +171,8 @@ def load(args):
         if pid == 0:
             code = 1
             try:
-                log = Client(args, number + 1, device).run()
+                dev = args.devs[number % len(args.devs)]
+                log = Client(args, dev, number + 1, device).run()
                 with open(sink, "w", encoding="ascii") as f:
                     json.dump(log, f)
                 code = 0
@@ -181,15 +183,16 @@ def load(args):
         os.close(sink)
         children.append((pid, source))
     log, bad = [], 0
-    for pid, source in children:
+    for number, (pid, source) in enumerate(children):
         with open(source, encoding="ascii") as f:
             text = f.read()
         bad += os.waitpid(pid, 0)[1] != 0
-        log += json.loads(text or "[]")
+        done = json.loads(text or "[]")
+        disks[number % len(disks)]["log"] += done
+        log += done
     device.mark("end")
     with open(args.history, "w", encoding="ascii") as f:
-        json.dump({"sectors": file_size(args.dev) // SECTOR, "sync": args.sync,
-                   "log": log}, f)
+        json.dump(disks, f)
     failures = sorted({(entry[1], entry[6]) for entry in log if entry[6]})
     for kind, why in failures:
         if kind in ("discard", "zero") and "not supported" in why and args.lax:
@@ -202,11 +205,9 @@ def load(args):
 
 
 class Judge:
-    """What each sector may hold, at a point of the record."""
+    """What each sector of a disk may hold, at a point of the record."""
 
-    def __init__(self, path):
-        with open(path, encoding="ascii") as f:
-            history = json.load(f)
+    def __init__(self, history):
         self.sectors = history["sectors"]
         self.by_sector = {}
         self.by_mark = {}
@@ -223,6 +224,12 @@ class Judge:
         self.single = set()
         self.cache = {}
         self.marks = 0
+
+    @classmethod
+    def all(cls, path):
+        """One for each disk of a history."""
+        with open(path, encoding="ascii") as f:
+            return [cls(history) for history in json.load(f)]
 
     def mark(self, name):
         """Go past a mark; the sectors of which more is known now."""
@@ -357,30 +364,53 @@ class Raw:
 
 def raw(args):
     """Crash a device that is a COW file at all points of a record."""
-    judge, rng = Judge(args.history), random.Random(args.seed)
+    judge, rng = Judge.all(args.history)[0], random.Random(args.seed)
     disk = Disk(args.start)
     cow = Raw(disk)
-    points = states = 0
+    image = image_of(args, disk)
+    points = states = driven = 0
+    # Of all points those with a state that the driver attaches.
+    log = list(LogWrites(args.log))
+    begin = next((i for i, entry in enumerate(log) if entry[3] == "begin"), len(log))
+    looks = sum(1 for entry in log if entry[3] is not None)
+    looks += sum(1 for entry in log[begin:] if entry[3] is None and entry[2] & LogWrites.FLUSH)
+    picks = random.Random(f"{args.seed}/driver")
+    picked = set(picks.sample(range(looks), min(args.driver, looks)))
 
     def before(at):
         return bytes(disk.stable[at:at + SECTOR])
 
+    def attached(some, over, where):
+        """The driver finds in a state what the model finds."""
+        put(image, disk, some)
+        found = {s: cow.content(over, s)
+                 for first, count in zones(judge.sectors) for s in range(first, first + count)}
+        by_driver([*args.param, f"ubd0={args.loop}"], [(judge, found)], where)
+
     def look(entry, dirty):
-        nonlocal points, states
+        nonlocal points, states, driven
+        choices = list(disk.choices(rng, args.choices))
+        pick = picks.randrange(len(choices)) if points in picked else None
         points += 1
-        for name, some in disk.choices(rng, args.choices):
+        for n, (name, some) in enumerate(choices):
             over = {at + i: data[i:i + SECTOR] for at, data in some
                     for i in range(0, len(data), SECTOR)}
             states += 1
+
+            def where(name=name):
+                return (f"crash at entry {entry} of the record, {judge.marks} marks seen, "
+                        f"of {len(disk.loose)} writes that are loose {name} arrived")
+
             # What has not changed since it was last looked at is right.
             for s in dirty | cow.affected(some, before) if some else dirty:
-                judge.check(s, cow.content(over, s), lambda: (
-                    f"crash at entry {entry} of the record, {judge.marks} marks seen, "
-                    f"of {len(disk.loose)} writes that are loose {name} arrived"))
+                judge.check(s, cow.content(over, s), where)
+            if n == pick:
+                attached(some, over, where)
+                driven += 1
 
     dirty = set(range(judge.sectors)) if args.all else set(judge.by_sector)
     begun = ended = False
-    for entry, (at, data, flags, mark) in enumerate(LogWrites(args.log)):
+    for entry, (at, data, flags, mark) in enumerate(log):
         if mark is not None:
             begun |= mark == "begin"
             ended |= mark == "end"
@@ -397,7 +427,8 @@ def raw(args):
     look("the last", set(judge.by_sector))
     if not ended:
         raise Wrong("the record ends too early")
-    print(f"{points} points, {states} states, {judge.marks} marks, {disk.flushes} flushes")
+    print(f"{points} points, {states} states, {driven} of them attached by the driver, "
+          f"{judge.marks} marks, {disk.flushes} flushes")
 
 
 class Mount:
@@ -448,10 +479,10 @@ def by_model(path, judge, where):
     return found
 
 
-def attach(option):
-    """Attach a unit; the disk must be there."""
-    subprocess.run(["modprobe", "rnull_ubd", option], check=True)
-    if not os.path.exists("/dev/ubda"):
+def attach(params, units):
+    """Attach units; the disks must be there."""
+    subprocess.run(["modprobe", "rnull_ubd", *params], check=True)
+    if not all(os.path.exists(dev) for dev in units):
         subprocess.run(["modprobe", "-r", "rnull_ubd"], check=True)
         log = subprocess.run(["dmesg", "--notime"], stdout=subprocess.PIPE, check=True).stdout
         said = [line for line in log.decode().splitlines() if line.startswith("rnull_ubd: ")]
@@ -462,19 +493,40 @@ def detach():
     subprocess.run(["modprobe", "-r", "rnull_ubd"], check=True)
 
 
-def by_driver(option, judge, found, where):
-    """The driver's disk is what the model found in the file."""
-    attach(option)
+def by_driver(params, disks, where):
+    """The driver's disks, from unit 0 on, are what the model found in the files:
+    disks has a judge and what was found of each."""
+    units = [f"/dev/ubd{chr(ord('a') + n)}" for n in range(len(disks))]
+    attach(params, units)
     try:
-        fd = os.open("/dev/ubda", os.O_RDONLY | os.O_DIRECT)
-        disk = read_zones(fd, 0, judge.sectors, True)
-        os.close(fd)
+        seen = []
+        for dev, (judge, _) in zip(units, disks):
+            fd = os.open(dev, os.O_RDONLY | os.O_DIRECT)
+            seen.append(read_zones(fd, 0, judge.sectors, True))
+            os.close(fd)
     finally:
         detach()
-    for s, data in disk.items():
-        if whose(data, s) != found[s]:
-            raise Wrong(f"{where()}: the driver reads {judge.name(whose(data, s))} from "
-                        f"sector {s}, the model {judge.name(found[s])}")
+    for dev, disk, (judge, found) in zip(units, seen, disks):
+        for s, data in disk.items():
+            if whose(data, s) != found[s]:
+                raise Wrong(f"{where()}: {dev}: the driver reads {judge.name(whose(data, s))} "
+                            f"from sector {s}, the model {judge.name(found[s])}")
+
+
+def image_of(args, disk):
+    """The file for the device as a crash left it, in memory."""
+    with open(args.image, "r+b") as f:
+        image = mmap.mmap(f.fileno(), 0)
+    if len(image) != len(disk.stable):
+        raise Wrong("the image and the start differ in size")
+    return image
+
+
+def put(image, disk, some):
+    """Write a state of a device to the file for it."""
+    image[:] = bytes(disk.stable)
+    for where, what in some:
+        image[where:where + len(what)] = what
 
 
 def crashes(args, rng, log, first, last):
@@ -492,10 +544,7 @@ def crashes(args, rng, log, first, last):
     else:
         points = set(range(first, last + 1))
     disk = Disk(args.start)
-    with open(args.image, "r+b") as f:
-        image = mmap.mmap(f.fileno(), 0)
-    if len(image) != len(disk.stable):
-        raise Wrong("the image and the start differ in size")
+    image = image_of(args, disk)
     for i, (at, data, flags, mark) in enumerate(log[:last + 1]):
         if mark is None:
             disk.take(at, data, flags)
@@ -504,44 +553,55 @@ def crashes(args, rng, log, first, last):
         choices = list(disk.choices(rng, args.repeat + 1))
         rng.shuffle(choices)
         for name, some in choices[:args.repeat]:
-            image[:] = bytes(disk.stable)
-            for where, what in some:
-                image[where:where + len(what)] = what
+            put(image, disk, some)
             yield i, (f"crash after entry {i} of the record, of {len(disk.loose)} "
                       f"loose writes {name} arrived")
 
 
 def files(args):
-    """Crash a device with a file system that has the COW file."""
-    judge, rng = Judge(args.history), random.Random(args.seed)
+    """Crash a device with a file system that has COW files and their backing file."""
+    judges, rng = Judge.all(args.history), random.Random(args.seed)
     log = list(LogWrites(args.log))
     names = [entry[3] for entry in log]
     begin, end = names.index("begin"), names.index("end")
     seen = begin
     points = driven = 0
     mount = Mount(args.loop, args.mount, args.fs)
-    path = os.path.join(args.mount, args.cow)
+    paths = [os.path.join(args.mount, cow) for cow in args.cows]
+    params = [*args.param, *(f"ubd{n}={path}" for n, path in enumerate(paths))]
+    with open(args.back, "rb") as f:
+        back = f.read()
+
+    def look(where):
+        """What the model found of each COW file."""
+        found = [by_model(path, judge, where) for path, judge in zip(paths, judges)]
+        with open(os.path.join(args.mount, os.path.basename(args.back)), "rb") as f:
+            if f.read() != back:
+                raise Wrong(f"{where()}: the backing file has changed")
+        return found
+
     for i, name in crashes(args, rng, log, begin, end):
         for n in range(seen, i + 1):
             if names[n]:
-                judge.mark(names[n])
+                for judge in judges:
+                    judge.mark(names[n])
         seen = i + 1
-        points += 1
 
         def where(name=name):
-            return f"{name}, {judge.marks} marks seen"
+            return f"{name}, {sum(judge.marks for judge in judges)} marks seen"
 
         try:
             with mount:
-                found = by_model(path, judge, where)
-                if points % args.driver == 1:
-                    by_driver(f"ubd0={path}", judge, found, where)
-                    by_model(path, judge, where)
+                found = look(where)
+                if points % args.driver == 0:
+                    by_driver(params, list(zip(judges, found)), where)
+                    look(where)
                     driven += 1
         except Wrong as e:
             raise Wrong(f"{e}" if where() in f"{e}" else f"{where()}: {e}") from e
+        points += 1
     print(f"{points} points of {end - begin}, {driven} of them attached by the driver, "
-          f"{judge.marks} marks")
+          f"{sum(judge.marks for judge in judges)} marks")
 
 
 def states(args):
@@ -629,8 +689,8 @@ def commands_of():
     p.add_argument("sectors", type=int)
 
     p = command("load", load)
-    p.add_argument("dev")
     p.add_argument("history")
+    p.add_argument("devs", nargs="+", help="each gets its share of the processes")
     p.add_argument("--mark", required=True, help="the dm-log-writes device")
     p.add_argument("--procs", type=int, default=6)
     p.add_argument("--ops", type=int, default=40, help="of each process")
@@ -646,33 +706,37 @@ def commands_of():
     p.add_argument("--files", type=int, default=25, help="of each process")
     p.add_argument("--seed", default="tree")
 
-    p = command("raw", raw)
-    p.add_argument("log")
-    p.add_argument("start", help="the device as it was at first")
-    p.add_argument("history")
-    p.add_argument("--choices", type=int, default=2)
-    p.add_argument("--all", action="store_true", help="look at all sectors, not only those written")
-    p.add_argument("--seed", default="raw")
-
     def replay(name, function):
         p = command(name, function)
         p.add_argument("log")
         p.add_argument("start", help="the device as it was at first")
         p.add_argument("image", help="for the device as a crash left it")
         p.add_argument("loop", help="a loop device on the image")
+        p.add_argument("--param", action="append", default=[], help="of the module")
+        p.add_argument("--seed", default=name)
+        return p
+
+    p = replay("raw", raw)
+    p.add_argument("history")
+    p.add_argument("--choices", type=int, default=2)
+    p.add_argument("--driver", type=int, default=0, help="at how many points the driver looks too")
+    p.add_argument("--all", action="store_true", help="look at all sectors, not only those written")
+
+    def mounted(name, function):
+        p = replay(name, function)
         p.add_argument("fs")
         p.add_argument("mount", help="where to mount it")
         p.add_argument("--points", type=int, default=0)
         p.add_argument("--repeat", type=int, default=1, help="crashes at each point, at most")
-        p.add_argument("--seed", default="files")
         return p
 
-    p = replay("files", files)
-    p.add_argument("cow", help="path of the COW file in the file system")
+    p = mounted("files", files)
     p.add_argument("history")
+    p.add_argument("back", help="the backing file, as a file of that name in the file system must be")
+    p.add_argument("cows", nargs="+", help="the COW files in the file system, of units 0, 1 ...")
     p.add_argument("--driver", type=int, default=10, help="every how many points the driver looks too")
 
-    p = replay("states", states)
+    p = mounted("states", states)
     p.add_argument("first", help="a mark")
     p.add_argument("last", help="a mark")
     p.add_argument("command", nargs="+", help="has the last mark seen as its last argument")

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Memory that can't be had, by the unit's own threads: the request that needs it
-# fails, and no other does. The file is on tmpfs, for a file system would have
+# fails, and no other does. And by the one who attaches units: that works or
+# fails, and leaves nothing. The files are on tmpfs, for a file system would have
 # its own say.
 # kernel: debug
 
@@ -37,5 +38,14 @@ for where in failslab fail_page_alloc; do
 	check "$where: all is there after a reload" faults check /dev/ubda state
 	unload
 done
+
+# Each time another allocation, of all that attaching takes.
+seed=${UBD_SEED:-${RNULL_UBD_SEED:-1}}
+note "UBD_SEED=$seed"
+model pattern back $((1 << 20)) back
+model make-cow cow back --disk want
+result "attached with an allocation that fails" python3 "$e2e/memory.py" \
+	"$(modinfo -n rnull_ubd)" "$work/cow" want "$work/new" "$work/back" --seed "$seed" \
+	--count "${UBD_CYCLES:-${RNULL_UBD_CYCLES:-24}}"
 
 plan

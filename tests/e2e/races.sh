@@ -4,7 +4,6 @@
 # Hostile use: many processes that load, unload, open, read and write at once;
 # options at their limits; files that change behind the driver's back. What is
 # wrong in the kernel, the debug kernel says.
-# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 
@@ -186,14 +185,12 @@ cycles=${UBD_CYCLES:-${RNULL_UBD_CYCLES:-$(scaled 20)}}
 rm -f cow
 load "ubd0=$work/cow:$work/back" "ubd1=$work/plain"
 unload
-before=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
+before=$(kernel_memory)
 bad=
 for ((i = 0; i < cycles; i++)); do
 	load "ubd0=$work/cow" "ubd1=$work/plain" && [ -b /dev/ubda ] && unload || bad=$i
 done
 is "$cycles more times attached" "$bad" ""
-echo 3 >/proc/sys/vm/drop_caches
-after=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
-note "MemAvailable: $before kB before, $after kB after"
+no_growth "attach cycles" "$cycles" "$before"
 
 plan

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Large disks: 16 TiB is attached with little memory, and works at its ends; a
-# COW file of 64 GiB with every second sector set is read right.
+# Large disks: 16 TiB is attached with little memory, and works at its ends, and
+# 4 EiB with not much more; a COW file of 64 GiB with every second sector set is
+# read right.
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
@@ -56,27 +57,47 @@ note "taken by 1 MiB: ${small[*]} kB; by 16 TiB: ${large[*]} kB"
 check "16 TiB are attached with less than 2 MiB of memory" \
 	test $(($(middle "${large[@]}") - $(middle "${small[@]}"))) -lt 2048
 
+# ends NAME BYTES MIB...: the disk large has that size, and works at its ends and
+# at those MiB.
+ends() {
+	local what=$1 bytes=$2 at got wrong=
+	shift 2
+	is "$what have their size" "$(blockdev --getsize64 /dev/ubda)" "$bytes"
+	printf 'the start' | dd of=/dev/ubda conv=notrunc,fsync status=none
+	for at; do
+		printf 'sector at %s MiB' "$at" | dd of=/dev/ubda bs=512 seek=$((at << 11)) conv=sync,fsync status=none
+	done
+	printf 'the end' | dd of=/dev/ubda bs=512 seek=$((bytes / 512 - 1)) conv=sync,fsync status=none
+	unload
+	load "ubd0=$work/cow"
+	for at; do
+		got=$(dd if=/dev/ubda bs=512 skip=$((at << 11)) count=1 iflag=direct status=none | tr -d '\0')
+		[ "$got" = "sector at $at MiB" ] || wrong+="$at: $got"$'\n'
+		dd if=/dev/ubda bs=512 skip=$(((at << 11) + 1)) count=1 iflag=direct status=none |
+			cmp -n 512 - /dev/zero || wrong+="behind $at"
+	done
+	is "$what are written and read everywhere" "$wrong" ""
+	is "$what: at the start" "$(dd if=/dev/ubda bs=512 count=1 iflag=direct status=none | tr -d '\0')" "the start"
+	is "$what: at the end" \
+		"$(dd if=/dev/ubda bs=512 skip=$((bytes / 512 - 1)) iflag=direct status=none | tr -d '\0')" "the end"
+	note "the COW file takes $(du -k cow | cut -f1) kB"
+	unload
+	rm cow
+}
+
+# MiB from the start: ends of bitmap pages and leaves, and the disk's.
 attach large
-is "16 TiB have their size" "$(blockdev --getsize64 /dev/ubda)" $((16 << 40))
-printf 'the start' | dd of=/dev/ubda conv=notrunc,fsync status=none
-for at in 8191 8192 4194303 8388607 12345678 16777215; do
-	# MiB from the start: ends of bitmap pages and leaves, and the disk's.
-	printf 'sector at %s MiB' $at | dd of=/dev/ubda bs=512 seek=$((at << 11)) conv=sync,fsync status=none
-done
-printf 'the end' | dd of=/dev/ubda bs=512 seek=$(((16 << 31) - 1)) conv=sync,fsync status=none
-unload
-load "ubd0=$work/cow"
-wrong=
-for at in 8191 8192 4194303 8388607 12345678 16777215; do
-	got=$(dd if=/dev/ubda bs=512 skip=$((at << 11)) count=1 iflag=direct status=none | tr -d '\0')
-	[ "$got" = "sector at $at MiB" ] || wrong+="$at: $got"$'\n'
-	dd if=/dev/ubda bs=512 skip=$(((at << 11) + 1)) count=1 iflag=direct status=none | cmp -n 512 - /dev/zero || wrong+="behind $at"
-done
-is "16 TiB are written and read everywhere" "$wrong" ""
-is "and at the end" "$(dd if=/dev/ubda bs=512 skip=$(((16 << 31) - 1)) iflag=direct status=none | tr -d '\0')" "the end"
-note "the COW file takes $(du -k cow | cut -f1) kB"
-unload
-rm cow
+ends "16 TiB" $((16 << 40)) 8191 8192 4194303 8388607 12345678 16777215
+
+# The largest disk that the format and the kernel leave room for is twice that.
+rm large
+truncate -s $((4 << 60)) large
+now=$(taken attach large)
+note "taken by 4 EiB: $now kB"
+check "4 EiB are attached with less than 64 MiB of memory" \
+	test $((now - $(middle "${small[@]}"))) -lt 65536
+ends "4 EiB" $((4 << 60)) 4194303 4194304 1234567890123 4398046511103
+rm large
 
 # Every second sector of 64 GiB.
 seed=${UBD_SEED:-${RNULL_UBD_SEED:-1}}
