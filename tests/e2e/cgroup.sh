@@ -29,17 +29,18 @@ within() {
 
 # writes GROUP MB DISK HOW: from the start on. reads: the same.
 writes() {
-	within "$1" dd if=/dev/zero of="$3" bs=64k count=$(($2 * 16)) oflag="$4" status=none
+	within "$1" dd if=/dev/zero of="$3" bs=128k count=$(($2 * 8)) oflag="$4" status=none
 }
 reads() {
-	within "$1" dd if="$3" of=/dev/null bs=64k count=$(($2 * 16)) iflag="$4" status=none
+	within "$1" dd if="$3" of=/dev/null bs=128k count=$(($2 * 8)) iflag="$4" status=none
 }
 
-# charged GROUP FIELD: what is in io.stat of the device, in KiB.
+# charged GROUP FIELD: what is in io.stat of the device, in KiB, but for a block or
+# two of the file system's own.
 charged() {
 	local bytes
 	bytes=$(sed -n "s/^$number .*\\b$2=\\([0-9]*\\).*/\\1/p" "cgroup/$1/io.stat")
-	echo $((${bytes:-0} >> 10))
+	echo $((${bytes:-0} >> 16 << 6))
 }
 
 # kept GROUP: page cache, to the nearest MiB: the kernel counts a processor's pages
@@ -51,9 +52,9 @@ kept() {
 # both COMMAND HOW HOW: by two cgroups at once, each on a disk of its own.
 both() {
 	local first
-	"$1" a 8 "$one" "$2" &
+	"$1" a 5 "$one" "$2" &
 	first=$!
-	"$1" b 3 "$two" "$3" && wait $first
+	"$1" b 2 "$two" "$3" && wait $first
 }
 
 # writing: what the cgroups are charged with for writes. Those of b are durable when
@@ -105,8 +106,8 @@ anew() {
 	mount /dev/nullb7 mnt
 }
 
-head -c 8M /dev/urandom >mnt/one
-head -c 3M /dev/urandom >mnt/two
+head -c 5M /dev/urandom >mnt/one
+head -c 2M /dev/urandom >mnt/two
 # What dd needs is in memory, and no cgroup's.
 dd if=/dev/null of=/dev/null status=none
 
@@ -124,10 +125,10 @@ for how in buffered direct; do
 	used >ubd
 	unload
 	is "$how: each cgroup is charged with what it does, and keeps" "$(cat ubd)" \
-		"a writes ${written:-8192 KiB}, keeps $((cached * 8)) MiB
-b writes ${written:-3072 KiB}, keeps $((cached * 3)) MiB
-a reads 8192 KiB, keeps $((cached * 8)) MiB
-b reads 3072 KiB, keeps $((cached * 3)) MiB"
+		"a writes ${written:-5120 KiB}, keeps $((cached * 5)) MiB
+b writes ${written:-2048 KiB}, keeps $((cached * 2)) MiB
+a reads 5120 KiB, keeps $((cached * 5)) MiB
+b reads 2048 KiB, keeps $((cached * 2)) MiB"
 	is "$how: the same as through loop devices" "$(diff loop ubd)" ""
 done
 
