@@ -115,7 +115,8 @@ vm --built-in --initramfs-add "$work/initramfs2" --append \
 is "a guest with its root on /dev/ubda ended well" $? 0
 [ ! -s err ] || note "$(tail -n 40 err)"
 check "its root is /dev/ubda, ext4" grep -E '^/dev/(root|ubda) / ext4 rw' out
-if [ "$VM_KERNEL" = debug ]; then
+# Where the kernel has tests of sleep.
+if ! grep -qx "The machine can't sleep." out; then
 	check "it slept, with all its devices, while its root was written to" grep -x "The machine slept." out
 fi
 check "its root can be written to" grep -x "written at run time" out
