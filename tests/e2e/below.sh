@@ -6,7 +6,6 @@
 # holds them: deleted, cut, shut down, on a server that goes. The request that
 # needs what is gone has an I/O error, others go on, and the kernel log is not
 # flooded.
-# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/guest.bash"
@@ -196,6 +195,11 @@ p9() {
 	unload
 	load "ubd0=$1/cow"
 	check "9p: it reads as written at the next attach" model cmp /dev/ubda want --direct
+	unload
+	load direct_io=1 "ubd0=$1/cow"
+	is "9p: past the page cache" "$(cat /sys/block/ubda/ubd/direct_io)" 1
+	check "9p: past the page cache, reads and writes" \
+		model exercise /dev/ubda want --ops "$(scaled 200)" --procs 2 --depth 8 --max 65536 --seed direct
 	unload
 	cp want "$1/want"
 }

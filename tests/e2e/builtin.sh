@@ -38,6 +38,7 @@ guest_options() {
 	echo 1 >$folder/power
 	is "and attached again" "$(cat /sys/block/ubdb/ro)" 0
 	check "udb is a typo" grep -q 'udb5=/plain.*typo' -i <(messages)
+	is "fake_ide: one warning" "$(messages | grep -c '^rnull_ubd: fake_ide is obsolete')" 1
 	plan
 }
 
@@ -53,7 +54,7 @@ model pattern initramfs/plain $((1 << 20)) plain
 model pattern initramfs/back $((1 << 20)) back
 cp initramfs/plain initramfs/other
 vm_self options --built-in --initramfs-add "$work/initramfs" \
-	--append "ubd0=/cow:/back ubdbr=/plain ubd2c=/plain,,Serial ubd3=/missing ubd16=/plain ubd0x=/plain ubd0=/plain ubd=7 udb5=/plain ubd=sync ubd4=/other" \
+	--append "ubd0=/cow:/back ubdbr=/plain ubd2c=/plain,,Serial ubd3=/missing ubd16=/plain ubd0x=/plain ubd0=/plain ubd=7 fake_ide udb5=/plain ubd=sync ubd4=/other" \
 	>out 2>&1
 code=$?
 while read -r line; do
@@ -70,7 +71,7 @@ is "the guest with ubd options on its command line ended well" "$code" 0
 
 mkdir -p root/{bin,dev,proc,sys} initramfs2/dev
 cp /usr/bin/busybox root/bin
-for tool in sh mount cat sync dd sha256sum gzip base64 grep dmesg poweroff sleep echo test; do
+for tool in sh mount cat sync dd sha256sum gzip base64 grep dmesg poweroff sleep echo test cp cmp rm; do
 	ln -s busybox root/bin/$tool
 done
 cat >root/init.sh <<'END'
@@ -80,7 +81,29 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 test -c /dev/null || mount -t devtmpfs dev /dev
 until test -c /dev/vport0p1 && test -c /dev/vport0p3; do sleep 0.01; done
+slept="can't sleep"
+if test -e /sys/power/pm_test; then
+	dd if=/dev/urandom of=/pattern bs=65536 count=16 2>/dev/null
+	echo >/busy
+	while test -e /busy; do
+		cp /pattern /load && sync && dd if=/load bs=65536 iflag=direct 2>/dev/null | cmp - /pattern || echo >/bad
+		echo >/turn
+	done &
+	echo 0 >/sys/module/suspend/parameters/pm_test_delay
+	echo devices >/sys/power/pm_test
+	slept=slept
+	for i in 1 2 3; do
+		rm -f /turn
+		until test -e /turn; do sleep 0.05; done
+		echo freeze >/sys/power/state || slept="did not sleep"
+	done
+	rm /busy
+	wait
+	test ! -e /bad || slept="$slept, and its data is wrong"
+	rm -f /pattern /load /turn /bad
+fi
 exec >/dev/vport0p1
+echo "The machine $slept."
 grep ' / ' /proc/mounts
 echo "written at run time" >/new-file || echo "no write"
 sync
@@ -101,6 +124,10 @@ vm --built-in --initramfs-add "$work/initramfs2" --append \
 is "a guest with its root on /dev/ubda ended well" $? 0
 [ ! -s err ] || note "$(tail -n 40 err)"
 check "its root is /dev/ubda, ext4" grep -E '^/dev/(root|ubda) / ext4 rw' out
+# Where the kernel has tests of sleep.
+if ! grep -qx "The machine can't sleep." out; then
+	check "it slept, with all its devices, while its root was written to" grep -x "The machine slept." out
+fi
 check "its root can be written to" grep -x "written at run time" out
 is "the golden image is as it was" "$(sed -n 's/^golden //p' out)" "$(sum initramfs2/golden.img)"
 sed '1,/^cow$/d' out | base64 -d | gzip -d >work.cow

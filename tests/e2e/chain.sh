@@ -3,9 +3,13 @@
 #
 # COW files upon COW files: read and written through to any depth up to 8, the
 # lower ones never written, and what can't be is refused.
-# kernel: release
 
 . "$(dirname "$0")/lib.sh"
+
+# attribute NAME: what sysfs says of unit 0.
+attribute() {
+	cat "/sys/block/ubda/ubd/$1"
+}
 
 # above LOWER UPPER OPTION...: UPPER, a COW file over the disk of the COW file
 # LOWER, and in UPPER.disk what it is.
@@ -45,17 +49,23 @@ for i in {1..9}; do
 done
 sha256sum cow? >sums
 
-for depth in {2..8}; do
+depths=({2..8})
+[ -z "$debug" ] || depths=(2 5 8)
+for depth in "${depths[@]}"; do
 	cp "cow$depth" top
 	cp "cow$depth.disk" want
 	mark
 	load "ubd0=$work/top"
 	check "depth $depth: attached and read" model cmp /dev/ubda want --direct
+	is "depth $depth: sysfs has each file" "$(attribute file; attribute backing_file)" \
+		"$(printf '%s\n' "$work/top"; for ((i = depth - 1; i >= 0; i--)); do echo "$work/cow$i"; done)"
+	is "depth $depth: sysfs says that it can be written" "$(attribute state)" ok
 	check "depth $depth: written" model exercise /dev/ubda want --mode buffered --procs 1 --depth 8 \
 		--max 65536 --ops "$(scaled 80)" --seed "$depth"
 	unload
 	check "depth $depth: read again" load "ubd0r=$work/top"
 	check "depth $depth: reads as written" model cmp /dev/ubda want --direct
+	is "depth $depth: sysfs says that it can't be" "$(attribute state) $(attribute flags)" "read-only r"
 	unload
 	model merge top merged --backing cow$((depth - 1)).disk
 	check "depth $depth: the written file has all that was written" cmp merged want

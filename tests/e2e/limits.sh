@@ -4,7 +4,6 @@
 # All that a disk says of itself in sysfs and by ioctl, on every kind of file,
 # held against a loop device on the same file: only what stands here, and in
 # Documentation/compared-with-loop.rst, is otherwise. And what it says is true.
-# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 
@@ -234,13 +233,29 @@ END
 trim ubda flags
 is "a flush is not sent to a disk without a cache" "$(count ubdb 16 written ubdb)" 0
 unload
+
+# Past the page cache, against loop devices that are so, too.
+past() {
+	differ "direct: $1" "$2" "$3" --direct-io=on <<-END
+		queue/minimum_io_size
+		queue/physical_block_size
+	END
+}
+load direct_io=15 "ubd0=$work/ext4/plain" "ubd1=$work/ext4/cow:$work/ext4/back" "ubd2=$work/xfs/plain" \
+	ubd3=/dev/nullb9
+past "ext4" ubda ext4/plain
+past "ext4, COW" ubdb ext4/back
+past "xfs" ubdc xfs/plain
+past "a device with sectors of 4 KiB that can't zero" ubdd /dev/nullb9
+unload
+
+# The last, for a loop device keeps what it has learned of reading ahead.
 load "ubd0=$work/ext3/plain"
 differ "ext4 without extents, on a device that turns" ubda ext3/plain <<END
 queue/discard_granularity|4096|1024
 queue/read_ahead_kb|8192|2560
 END
 trim ubda ext3/plain
-
 unload
 losetup -d "$device"
 umount ext3 ext4 xfs

@@ -135,6 +135,16 @@ class Known:
         self.put(at, data)
         return "direct write", at, n
 
+    def write_durable(self):
+        """One that is on the disk when it returns: on a disk, by FUA."""
+        at, n = self.range(SECTOR)
+        data = self.data(n)
+        self.buffer[:n] = data
+        if os.pwritev(self.direct, [memoryview(self.buffer)[:n]], at, os.RWF_DSYNC) != n:
+            raise Wrong("a short write")
+        self.put(at, data)
+        return "durable write", at, n
+
     def read(self):
         at, n = self.range(1)
         got = os.pread(self.fd, n, at)
@@ -220,9 +230,9 @@ class Known:
             self.same(got, at, "at the end")
 
     def run(self, ops):
-        some = (self.write, self.write, self.write_direct, self.read, self.read_direct,
-                self.mapped, self.mapped, self.truncate, self.punch, self.zero, self.sync,
-                self.forget)
+        some = (self.write, self.write, self.write_direct, self.write_durable, self.read,
+                self.read_direct, self.mapped, self.mapped, self.truncate, self.punch, self.zero,
+                self.sync, self.forget)
         operation = None
         try:
             for _ in range(ops):

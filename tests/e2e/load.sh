@@ -4,8 +4,8 @@
 # Work of every kind at once, and each byte known: fio with trims between its
 # writes; random programs on the disks themselves and on a file on ext4 and xfs,
 # with mapped memory, holes and new mounts; and processes that make, link, move
-# and delete files in each other's way. On a plain image and a COW file.
-# kernel: release
+# and delete files in each other's way. On a plain image and a COW file, and on
+# such that are used past the page cache.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -16,26 +16,36 @@ load_py() {
 	ask "$work/load" "$@"
 }
 
+mkdir lower
+truncate -s 64M lower.img
+mkfs.ext4 -q lower.img
+mount -o loop lower.img lower
 model pattern plain $(((8 << 20) + 512)) plain
 model pattern back $(((8 << 20) + 777)) back
+cp plain back lower
 cp back back.kept
-check "a plain image and a COW file are attached" load "ubd0=$work/plain" "ubd1=$work/cow:$work/back"
+check "plain images and COW files are attached" load direct_io=12 "ubd0=$work/plain" \
+	"ubd1=$work/cow:$work/back" "ubd2=$work/lower/plain" "ubd3=$work/lower/cow:$work/lower/back"
+is "two of them for direct I/O" "$(cat /sys/block/ubd[a-d]/ubd/direct_io | xargs)" "0 0 1 1"
 
-check "random programs on both disks" \
-	load_py known /dev/ubda /dev/ubdb --ops "$(scaled 300)" --left "$work/want."
+check "random programs on all disks" \
+	load_py known /dev/ubd{a..d} --ops "$(scaled 200)" --left "$work/want."
 unload
 check "the image file has what they wrote" cmp plain want.ubda
 check "the COW file has what they wrote" model cmp-cow cow want.ubdb --new --backing "$work/back"
+check "direct: the image file has what they wrote" cmp lower/plain want.ubdc
+check "direct: the COW file has what they wrote" \
+	model cmp-cow lower/cow want.ubdd --new --backing "$work/lower/back"
 check "the backing file is as it was" cmp back back.kept
 
-load "ubd0=$work/plain" "ubd1=$work/cow"
+load direct_io=12 "ubd0=$work/plain" "ubd1=$work/cow" "ubd2=$work/lower/plain" "ubd3=$work/lower/cow"
 part=$((($(scaled 2) + 1) << 20))
 # Trims from the start on and of one size, for fio trims what it writes next
 # only then.
-for how in "libaio 1 512" "io_uring 0 20k"; do
-	read -r engine direct bs <<<"$how"
+for how in "libaio 1 512 a b c d" "io_uring 0 20k a d"; do
+	read -r engine direct bs units <<<"$how"
 	jobs=()
-	for dev in a b; do
+	for dev in $units; do
 		jobs+=(--name="trims-$dev" --filename="/dev/ubd$dev" --rw=randtrimwrite --bs="$bs" --size=256k)
 		for at in 1 4; do
 			jobs+=(--name="writes-$dev$at" --filename="/dev/ubd$dev" --rw=randwrite
@@ -48,7 +58,9 @@ for how in "libaio 1 512" "io_uring 0 20k"; do
 done
 check "unload" unload
 check "the backing file is as it was" cmp back back.kept
-rm plain back back.kept cow want.*
+check "direct: the backing file is as it was" cmp lower/back back.kept
+umount lower
+rm plain back back.kept cow want.* lower.img
 
 # mkfs.xfs makes file systems this small for its own tests only.
 export TEST_DIR=x TEST_DEV=x QA_CHECK_FS=x

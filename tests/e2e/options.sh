@@ -3,7 +3,6 @@
 #
 # Every option and every error of the reference, as module parameters: what is
 # attached, and what the kernel log says.
-# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 
@@ -296,6 +295,14 @@ check "ubd=<n>: the obsolete fake major is taken" load ubd=7 "ubd0=$work/plain"
 says "ubd=<n>: one warning" "ubd=<n>" obsolete
 check "ubd=<n>: nothing else" test -b /dev/ubda
 unload
+for fake in fake_ide fake_ide=1; do
+	mark
+	check "$fake: taken" load $fake "ubd0=$work/plain"
+	is "$fake: one warning, and no other" "$(messages | grep -c fake_ide)" 1
+	says "$fake: which says why" fake_ide obsolete
+	check "$fake: nothing else" test -b /dev/ubda
+	unload
+done
 mark
 load "ubd0=$work/plain" ubd=sync "ubd1=$work/other"
 check "ubd=sync is taken" test -b /dev/ubda -a -b /dev/ubdb
@@ -306,6 +313,17 @@ mark
 check "udb…: taken" load "udb0=$work/plain" "ubd1=$work/other"
 says "udb…: one message that it is a typo" "udb0=$work/plain" typo
 check "udb…: nothing else" test ! -e /dev/ubda -a -b /dev/ubdb
+unload
+
+# More than the driver reads again, to look for parameters that are unknown.
+long=()
+for _ in {1..11}; do
+	long+=("a=$(printf %0100000d 0)")
+done
+mark
+check "more than 1 MiB of parameters: taken" load "ubd0=$work/plain" "${long[@]}"
+says "more than 1 MiB of parameters: what is not looked for" "cannot be read" ignored
+check "more than 1 MiB of parameters: the unit is there" test -b /dev/ubda
 unload
 
 plan

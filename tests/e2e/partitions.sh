@@ -32,6 +32,21 @@ else
 	skip "the ATA identity" "no HDIO_GET_IDENTITY: $identity"
 fi
 
+# attributes DISK: what sysfs says that it is made of.
+attributes() {
+	(cd "/sys/block/$1/ubd" && grep '' file backing_file flags state)
+}
+is "sysfs has the files of a plain disk" "$(attributes ubda)" "file:$work/plain
+flags:
+state:ok"
+is "sysfs has the files of a COW disk" "$(attributes ubdb)" "file:$work/cow
+backing_file:$work/back
+flags:
+state:ok"
+is "sysfs has the flags of a disk, and its state" "$(attributes ubdp)" "file:$work/read_only
+flags:r
+state:read-only"
+
 # Fifteen partitions, written by sfdisk and read by the kernel.
 layout() {
 	echo "label: gpt"

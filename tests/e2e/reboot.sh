@@ -2,44 +2,64 @@
 # SPDX-License-Identifier: GPL-2.0
 # where: host
 #
-# A COW disk over guest boots: a clean one, and one that ends like a power cut.
-# kernel: release
+# COW disks over guest boots: a clean one, and one that ends like a power cut.
 
 . "$(dirname "$0")/lib.sh"
+
+# mkfs.xfs makes file systems this small for its own tests only.
+export TEST_DIR=x TEST_DEV=x QA_CHECK_FS=x
+
+systems=(ext4 xfs)
+check_ext4() { e2fsck -fn "$1"; }
+check_xfs() { xfs_repair -n "$1"; }
 
 list() {
 	(cd "$1" && find . -type f -print0 | sort -z | xargs -0 -r sha256sum)
 }
 
+# each COMMAND...: for each file system; what follows finds its name in `fs`, and
+# the disk that it is on in `disk`.
+each() {
+	local fs disk=/dev/ubda
+	for fs in "${systems[@]}"; do
+		"$@" || return
+		disk=/dev/ubdb
+	done
+}
+
+mounted() { mkdir -p "/tmp/mnt/$fs" && mount "$disk" "/tmp/mnt/$fs"; }
+filled() { model tree "/tmp/mnt/$fs" "$1" 40; }
+checked() { umount "/tmp/mnt/$fs" && "check_$fs" "$disk" && sum "$disk" >"$fs.sum"; }
+synced() { sync -f "/tmp/mnt/$fs"; }
+later() { mkdir "/tmp/mnt/$fs/later" && cp list "/tmp/mnt/$fs/later"; }
+
 attach() {
-	mkdir -p /tmp/disk /tmp/mnt &&
-		mount /dev/vda /tmp/disk &&
-		load "ubd0=/tmp/disk/work.cow:/tmp/disk/golden.img" &&
-		mount /dev/ubda /tmp/mnt
+	local dir=/tmp/disk
+	mkdir -p $dir && mount /dev/vda $dir &&
+		load ubd0=$dir/ext4.cow:$dir/ext4.img ubd1=$dir/xfs.cow:$dir/xfs.img && each mounted
 }
 
 detach() {
-	umount /tmp/mnt && e2fsck -fn /dev/ubda && dd if=/dev/ubda bs=1M status=none | sha256sum >read.sum &&
-		unload && umount /tmp/disk
+	each checked && unload && umount /tmp/disk
 }
 
 # shellcheck disable=SC2094 # list is a command and a file
 guest_first() {
-	attach && list /tmp/mnt >golden.list && model tree /tmp/mnt first 40 || return
+	attach && list /tmp/mnt >golden.list && each filled first || return
 	list /tmp/mnt >list && detach
 }
 
 guest_cut() {
-	attach && list /tmp/mnt | diff list - && model tree /tmp/mnt second 40 && list /tmp/mnt >list.next &&
-		mv list.next list && sync -f list && sync -f /tmp/mnt || return
+	attach && list /tmp/mnt | diff list - && each filled second && list /tmp/mnt >list.next &&
+		mv list.next list && sync -f list && each synced || return
 	# What comes now may be lost, and no more than that.
-	mkdir /tmp/mnt/later && cp list /tmp/mnt/later
+	each later
 	echo b >/proc/sysrq-trigger
 	sleep 60
 }
 
 guest_after() {
-	attach && list /tmp/mnt >found && grep -v ' ./later/' found | diff list - && detach
+	attach && list /tmp/mnt >found && grep -v '/later/' found | diff list - && detach
 }
 
 if [ $# != 0 ]; then
@@ -54,12 +74,13 @@ sum_is() {
 
 mkdir files disk
 model tree files golden 40
-mkfs.ext4 -q -d files golden.img 24M
-cp golden.img disk
-mkfs.ext4 -q -d disk disk.img 80M
+mkfs.ext4 -q -d files disk/ext4.img 24M
+truncate -s 48M disk/xfs.img
+mkfs.xfs -q disk/xfs.img
+mkfs.ext4 -q -d disk disk.img 120M
 
-check "first boot: files on /dev/ubda" vm_self first --disk "$work/disk.img"
-(cd files && list .) >files.list
+check "first boot: files on ext4 and on xfs" vm_self first --disk "$work/disk.img"
+(cd files && list . | sed 's,\./,./ext4/,') >files.list
 # lost+found is empty: what the golden image had is what was there.
 check "what was in the golden image was there" diff files.list golden.list
 vm_self cut --disk "$work/disk.img" >cut.log 2>&1
@@ -67,14 +88,17 @@ is "second boot: found, changed, synced, and cut" $? 125
 refuse "and nothing went wrong before the cut" grep -E 'diff|rror|console:.*(WARNING|BUG)' cut.log
 check "third boot: all that was synced is there" vm_self after --disk "$work/disk.img"
 
-for file in work.cow golden.img; do
-	debugfs -R "dump -p $file found.$file" disk.img 2>/dev/null
+for fs in "${systems[@]}"; do
+	for file in $fs.cow $fs.img; do
+		debugfs -R "dump -p $file found.$file" disk.img 2>/dev/null
+	done
+	check "$fs: the golden image is as it was" cmp "found.$fs.img" "disk/$fs.img"
+	check "$fs: the model's merge" model merge "found.$fs.cow" merged --backing "disk/$fs.img"
+	check "$fs: is what the disk read" sum_is merged "$fs.sum"
+	rm merged
+	check "$fs: uml_moo's merge" uml_moo -b "found.$fs.img" "found.$fs.cow" merged
+	check "$fs: is what the disk read" sum_is merged "$fs.sum"
+	rm merged
 done
-check "the golden image is as it was" cmp found.golden.img golden.img
-check "the model's merge" model merge found.work.cow merged --backing golden.img
-check "is what /dev/ubda read" sum_is merged read.sum
-rm merged
-check "uml_moo's merge" uml_moo -b found.golden.img found.work.cow merged
-check "is what /dev/ubda read" sum_is merged read.sum
 
 plan

@@ -114,6 +114,39 @@ mod module {
         Params(params)
     };
 
+    static FAKE_IDE_OPS: bindings::kernel_param_ops = bindings::kernel_param_ops {
+        flags: bindings::KERNEL_PARAM_OPS_FL_NOARG,
+        set: Some(set_fake_ide),
+        get: None,
+        free: None,
+    };
+
+    #[repr(transparent)]
+    struct Param(bindings::kernel_param);
+
+    // SAFETY: Only the loader uses it.
+    unsafe impl Sync for Param {}
+
+    /// In UML it once gave the disks the major number of an IDE controller, too.
+    #[link_section = "__param"]
+    #[used(compiler)]
+    static FAKE_IDE: Param = Param(bindings::kernel_param {
+        name: c"fake_ide".as_ptr().cast(),
+        mod_: THIS_MODULE,
+        ops: &FAKE_IDE_OPS,
+        perm: 0,
+        level: -1,
+        flags: 0,
+        __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 {
+            arg: core::ptr::null_mut(),
+        },
+    });
+
+    extern "C" fn set_fake_ide(_: *const c_char, _: *const bindings::kernel_param) -> i32 {
+        pr_warn!("fake_ide is obsolete and does nothing\n");
+        0
+    }
+
     /// The texts that [`set`] was called with.
     ///
     /// # Invariants
@@ -211,6 +244,10 @@ mod module {
     /// passed over because it is none of this module's. For the module's init. May sleep.
     pub(crate) fn check_all_known() -> Result {
         let Some(arguments) = Arguments::of_this_load() else {
+            pr_warn!(
+                "the parameters cannot be read again: one that starts with ubd and is not known \
+                 would be ignored\n"
+            );
             return Ok(());
         };
         let mut quoted = false;
