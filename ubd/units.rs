@@ -92,22 +92,28 @@ impl Units {
     /// Flushes and detaches a unit, if it is attached, and says so in the kernel log.
     ///
     /// May sleep. When it returns an error the unit is attached as before: `EBUSY` when its disk or
-    /// a partition is open, or what the flush does, which the kernel log says too.
+    /// a partition is open, or what the flush does, which the kernel log says too. A unit that had
+    /// failed before goes all the same.
     pub(crate) fn detach(&self, unit: usize) -> Result {
         let mut slot = self.slot(unit)?.lock();
         let Some(disk) = &*slot else {
             return Ok(());
         };
         disk.claim()?;
+        // Then no flush can succeed any more, and who detaches it has been told.
+        let failed = disk.image().has_failed();
         if let Err(e) = disk.image().flush() {
-            pr_err!(
-                "ubd{}: not detached, for it could not be flushed, {} bitmap pages are not on \
-                 disk: {e:?}\n",
-                letter(unit),
-                disk.image().dirty_pages()
-            );
-            disk.unclaim();
-            return Err(e);
+            if !failed {
+                pr_err!(
+                    "ubd{}: not detached, for it could not be flushed, {} bitmap pages are not on \
+                     disk: {e:?}\n",
+                    letter(unit),
+                    disk.image().dirty_pages()
+                );
+                disk.unclaim();
+                return Err(e);
+            }
+            say_lost(unit, disk, e);
         }
         *slot = None;
         pr_info!("ubd{}: detached\n", letter(unit));
@@ -139,14 +145,19 @@ impl PinnedDrop for Units {
                 continue;
             };
             if let Err(e) = disk.image().flush() {
-                pr_err!(
-                    "ubd{}: could not be flushed at its removal, {} bitmap pages are lost: {e:?}\n",
-                    letter(unit),
-                    disk.image().dirty_pages()
-                );
+                say_lost(unit, &disk, e);
             }
         }
     }
+}
+
+/// Says that a unit goes with changes that are not on disk, because of `e`.
+fn say_lost(unit: usize, disk: &Disk, e: Error) {
+    pr_err!(
+        "ubd{}: could not be flushed at its removal, {} bitmap pages are lost: {e:?}\n",
+        letter(unit),
+        disk.image().dirty_pages()
+    );
 }
 
 /// Says what a new unit is, in one line.
