@@ -5,7 +5,7 @@
 KDIR ?= /lib/modules/$(shell uname -r)/build
 here := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 
-.PHONY: module modules_install clean help run test bench fuzz check
+.PHONY: module modules_install clean help run test crash bench fuzz check
 
 module:
 	@test -e "$(KDIR)/Makefile" || \
@@ -24,6 +24,7 @@ help:
 	@echo '$$RNULL_UBD_CACHE (~/.cache/rnull_ubd):'
 	@echo 'make run                  see the driver at work in a guest'
 	@echo 'make test [TESTS=text]    all tests, or those with the text in their name'
+	@echo 'make crash [POINTS=1000]  the crash tests, with so many crashes for each file system'
 	@echo 'make check                style: rustfmt, clippy, checkpatch, shellcheck'
 	@echo 'make fuzz                 fuzz what reads headers and options (FUZZ_SECONDS=600)'
 	@echo 'make bench [BENCH=text]   measure, beside loop and others; all cells, or those with the text'
@@ -35,6 +36,9 @@ run:
 
 test:
 	@tests/run
+
+crash:
+	@RNULL_UBD_CRASH_POINTS=$(or $(POINTS),1000) tests/run "e2e/crash release" "e2e/crash_fs release"
 
 check:
 	@scripts/check

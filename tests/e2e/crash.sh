@@ -40,7 +40,9 @@ used() {
 # raw NAME FLAGS DIRECT_IO [load's options]: no file system adds flushes of its
 # own.
 raw() {
-	local what=$1 flags=$2 direct=$3
+	local what=$1 flags=$2 direct=$3 driven
+	driven=$(scaled 4)
+	[ -z "$points" ] || driven=200
 	shift 3
 	model make-cow start back --shape none
 	truncate -s 18M start
@@ -50,13 +52,16 @@ raw() {
 	with_crashed
 	result "$what: a crash at any point" crashes raw log start crashed.img "$crashed" history \
 		--seed "$seed" --choices "$([ -n "$points" ] && echo 12 || echo 2)" \
-		--param direct_io="$direct" --driver "$([ -n "$points" ] && echo 200 || scaled 4)"
+		--param direct_io="$direct" --driver "$driven"
 	without_crashed
 }
 
 # Parts can be chosen: crash_teeth.sh does.
+parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs new}}
+# Where all is slow, those that have the driver do different things.
+[ -z "$debug" ] || parts="device direct ext4"
 part() {
-	[[ " ${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs new}} " == *" $1 "* ]]
+	[[ " $parts " == *" $1 "* ]]
 }
 
 ! part device || raw "COW on a device" "" 0
@@ -144,10 +149,10 @@ new() {
 	unlogged
 	with_crashed
 	result "a crash while a COW file is made" crashes states log start crashed.img "$crashed" \
-		ext4 crashed begin made --seed "$seed" --repeat 2 --points "${points:-$((debug ? 2 : 6))}" ./found
+		ext4 crashed begin made --seed "$seed" --repeat 2 --points "${points:-6}" ./found
 	result "a crash while it is switched to another backing file" crashes states log start \
 		crashed.img "$crashed" ext4 crashed made switched --seed "$seed" \
-		--repeat "$([ -n "$points" ] && echo 20 || echo 2)" --points $((debug ? 3 : 0)) ./found
+		--repeat "$([ -n "$points" ] && echo 20 || echo 2)" ./found
 	without_crashed
 }
 

@@ -6,7 +6,6 @@
 #
 # where: host
 # kernel: release
-# when: asked
 
 . "$(dirname "$0")/lib.sh"
 

@@ -23,10 +23,9 @@ back_loop=$(losetup --show -f back.img)
 table() {
 	local name=$1
 	shift
-	if dmsetup info "$name" >/dev/null 2>&1; then
+	if [ -b "/dev/mapper/$name" ]; then
 		printf '%s\n' "$@" | dmsetup load "$name"
-		dmsetup suspend --noflush --nolockfs "$name"
-		dmsetup resume --noudevsync "$name"
+		dmsetup resume --noflush --nolockfs --noudevsync "$name"
 	else
 		printf '%s\n' "$@" | dmsetup create --noudevsync "$name"
 		dmsetup mknodes "$name"
@@ -68,15 +67,14 @@ good_back
 model make-cow cow.start "$back_loop" --name /dev/mapper/back --shape none \
 	--mtime "$(stat -c %Y /dev/mapper/back)"
 truncate -s 66M cow.start
+cp --sparse=always cow.start cow.img
+cow_loop=$(losetup --show -f cow.img)
 
-# start_anew NAME [PARAMETER...]: both devices are good and the unit is attached.
+# start_anew NAME [PARAMETER...]: the COW file is a new one, its device is good,
+# and the unit is attached.
 start_anew() {
 	! loaded || unload
-	[ -z "${cow_loop:-}" ] || gone cow
-	[ -z "${cow_loop:-}" ] || losetup -d "$cow_loop"
 	cp --sparse=always cow.start cow.img
-	cow_loop=$(losetup --show -f cow.img)
-	good_back
 	good_cow
 	rm -f state
 	load "${@:2}" ubd0=/dev/mapper/cow
@@ -219,7 +217,6 @@ refuse "bad backing file: the unit was read-only" said read-only
 # A page of the bitmap that can't be read: sectors 32768 to 65535.
 start_anew "bad bitmap page"
 unload
-gone cow
 table cow "0 $cow_sectors dust $cow_loop 0 512"
 for ((i = 24; i < 32; i++)); do
 	dmsetup message cow 0 addbadblock $i >/dev/null
@@ -242,7 +239,6 @@ start_anew "bad data"
 faults fill /dev/ubda state --start 1280 --most 1 >/dev/null
 flush
 unload
-gone cow
 table cow "0 $cow_sectors dust $cow_loop 0 512"
 data=$(model info cow.img data_offset)
 dmsetup message cow 0 addbadblock $((data / 512 + 1280 + 8)) >/dev/null

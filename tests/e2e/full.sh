@@ -73,7 +73,7 @@ full() {
 	rm -f state
 	load "ubd0=$work/mnt/cow:$work/back"
 	check "$what: attached" test -b /dev/ubda || return
-	check "$what: written while there is space" faults tries /dev/ubda state --ops "$(scaled 40)"
+	check "$what: written while there is space" faults tries /dev/ubda state --ops 40
 	# What somebody else takes, and will give back.
 	dd if=/dev/zero of=mnt/filler bs=1M count=6 status=none
 	sync
