@@ -329,12 +329,28 @@ dmsetup resume --noudevsync slow
 wait $detacher
 is "a flush that takes long: the unit is detached in the end" $? 0
 gone "a flush that takes long: its disk is gone" 5
+model merge slow merged --backing back
+check "a flush that takes long: and nothing is lost" cmp merged slow.want
+
+# A device that fails for good: the first to detach is told, and who insists has
+# the unit gone.
+
+power 5 1
+dd if=/dev/urandom of=/dev/ubdf bs=4k seek=8 count=1 oflag=direct status=none
+dmsetup suspend --nolockfs --noflush slow
+dmsetup load slow --table "0 $(blockdev --getsz "$loop") error"
+dmsetup resume --noudevsync slow
+mark
+fails "a device that fails: not detached" "Input/output error" power 5 0
+is "a device that fails: the unit has failed" "$(cat /sys/block/ubdf/ubd/state)" failed
+mark
+check "a device that fails: detached when asked again" power 5 0
+says "a device that fails: what is lost" ubdf "could not be flushed at its removal"
+gone "a device that fails: the disk is gone" 5
 rmdir $config/5
 dmsetup remove --noudevsync slow
 rm -f /dev/mapper/slow
 losetup -d "$loop"
-model merge slow merged --backing back
-check "a flush that takes long: and nothing is lost" cmp merged slow.want
 
 # rmdir.
 
