@@ -3,6 +3,7 @@
 # where: host
 #
 # COW disks over guest boots: a clean one, and one that ends like a power cut.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 
