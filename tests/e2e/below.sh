@@ -280,9 +280,9 @@ guest_all() {
 	truncate -s 256K zeros
 	deleted ext4
 	cut xfs
-	aborted
 	shutdown xfs
 	if [ -z "$debug" ]; then
+		aborted
 		deleted xfs
 		cut ext4
 		shutdown ext4

@@ -3,12 +3,12 @@
 #
 # File systems on a COW unit: made, filled, checked, found again; and the COW
 # file merged by uml_moo and by the model is what the disk read.
-# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 
 mb=64
-files=$((40 + $(scaled 120)))
+[ -z "$debug" ] || mb=40
+files=$((10 + $(scaled 150)))
 mkdir mnt
 
 # mkfs.xfs makes file systems this small for its own tests only.

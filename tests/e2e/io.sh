@@ -3,11 +3,10 @@
 #
 # Reads and writes, compared to the byte with the model, on plain images and
 # COW files, through the disk and then in the files themselves.
-# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 
-disk_bytes=$((($(scaled 16) + 8) << 20))
+disk_bytes=$((($(scaled 20) + 4) << 20))
 ops=$(scaled 600)
 
 # Every size and alignment, direct and buffered, 64 deep, four processes.
@@ -42,11 +41,12 @@ is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 check "both are attached again" load "ubd0=$work/plain" "ubd1=$work/cow"
 check "the plain image reads as it was left" model cmp /dev/ubda plain.want --bs 12345
 check "the COW file reads as it was left" model cmp /dev/ubdb cow.want --bs 12345
-for mode in buffered direct; do
-	check "$mode I/O on the plain image, second time" \
-		model exercise /dev/ubda plain.want --mode $mode --ops "$ops" --depth 16 --seed $mode
-	check "$mode I/O on the COW file, second time" \
-		model exercise /dev/ubdb cow.want --mode $mode --ops "$ops" --depth 16 --seed $mode
+for how in "buffered 64" "direct 16"; do
+	read -r mode depth <<<"$how"
+	check "$mode I/O on the plain image, second time, $depth deep" \
+		model exercise /dev/ubda plain.want --mode "$mode" --ops "$ops" --depth "$depth" --seed "$mode"
+	check "$mode I/O on the COW file, second time, $depth deep" \
+		model exercise /dev/ubdb cow.want --mode "$mode" --ops "$ops" --depth "$depth" --seed "$mode"
 	blockdev --flushbufs /dev/ubda /dev/ubdb
 done
 check "unload" unload
@@ -60,6 +60,7 @@ rm plain* cow* back*
 
 small=$((($(scaled 4) << 20) + (2 << 20) + 3 * 512))
 shapes=(1 8 random)
+[ -z "$debug" ] || shapes=(1 random)
 params=()
 model pattern back $small back
 sum back >back.sum

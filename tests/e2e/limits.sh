@@ -202,8 +202,8 @@ END
 
 trim ubda ext4/plain
 trim ubdb ext4/cow
-trim ubdd xfs/plain
-trim ubde plain
+[ -n "$debug" ] || trim ubdd xfs/plain
+[ -n "$debug" ] || trim ubde plain
 trim ubdg /dev/nullb9
 is "the longest read is one request" \
 	"$(count ubdg 1 dd if=/dev/ubdg of=/dev/null bs=4M count=1 iflag=direct status=none)" 1

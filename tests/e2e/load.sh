@@ -42,7 +42,9 @@ load direct_io=12 "ubd0=$work/plain" "ubd1=$work/cow" "ubd2=$work/lower/plain" "
 part=$((($(scaled 2) + 1) << 20))
 # Trims from the start on and of one size, for fio trims what it writes next
 # only then.
-for how in "libaio 1 512 a b c d" "io_uring 0 20k a d"; do
+hows=("libaio 1 512 a b c d" "io_uring 0 20k a d")
+[ -z "$debug" ] || hows=("io_uring 0 20k a b c d")
+for how in "${hows[@]}"; do
 	read -r engine direct bs units <<<"$how"
 	jobs=()
 	for dev in $units; do

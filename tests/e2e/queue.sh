@@ -3,7 +3,6 @@
 #
 # What may be changed of a queue while it is in use, and the processors that its
 # hardware queues belong to: all requests end, and each byte is right.
-# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 
@@ -23,9 +22,9 @@ writes() {
 	done
 }
 
-# reads UNIT: 1 MiB, past the page cache.
+# reads UNIT: past the page cache.
 reads() {
-	dd if="/dev/ubd$1" of=/dev/null bs=64k count=16 iflag=direct status=none
+	dd if="/dev/ubd$1" of=/dev/null bs=64k count="$(scaled 16)" iflag=direct status=none
 }
 
 declare -A jobs
