@@ -3,6 +3,7 @@
 #
 # COW files upon COW files: read and written through to any depth up to 8, the
 # lower ones never written, and what can't be is refused.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 

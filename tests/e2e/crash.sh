@@ -5,6 +5,7 @@
 # FUA writes, discards, zeroes and flushes that meet each other. The COW file is
 # a device, or two of them are on ext4, or on xfs, with and without direct I/O;
 # dm-log-writes below records. logwrites.py has the rules.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/logwrites.bash"

@@ -3,6 +3,7 @@
 #
 # Block devices as the files of units: such that can't be written, and such
 # whose sectors are larger than the disk's.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 

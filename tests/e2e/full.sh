@@ -4,6 +4,7 @@
 # A COW file on a full file system: writes that need space fail with ENOSPC,
 # all others and all reads go on, and freed space brings the rest back. Nor can
 # a COW file be made there, or be switched to another backing file.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/faults.bash"

@@ -4,6 +4,7 @@
 # All that a disk says of itself in sysfs and by ioctl, on every kind of file,
 # held against a loop device on the same file: only what stands here, and in
 # Documentation/compared-with-loop.rst, is otherwise. And what it says is true.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 
