@@ -34,6 +34,9 @@ guest_options() {
 		"/plain r 1"
 	echo 0 >$folder/power
 	check "and is detached there" test ! -e /dev/ubdb
+	# What was in the initramfs cannot be reached any more.
+	truncate -s 1M /tmp/again
+	echo /tmp/again >$folder/file
 	echo >$folder/flags
 	echo 1 >$folder/power
 	is "and attached again" "$(cat /sys/block/ubdb/ro)" 0
