@@ -6,6 +6,7 @@
 # holds them: deleted, cut, shut down, on a server that goes. The request that
 # needs what is gone has an I/O error, others go on, and the kernel log is not
 # flooded.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/guest.bash"
