@@ -131,7 +131,7 @@ mod module {
     #[link_section = "__param"]
     #[used(compiler)]
     static FAKE_IDE: Param = Param(bindings::kernel_param {
-        name: c"fake_ide".as_ptr().cast(),
+        name: kernel::str::as_char_ptr_in_const_context(c"fake_ide"),
         mod_: THIS_MODULE,
         ops: &FAKE_IDE_OPS,
         perm: 0,
