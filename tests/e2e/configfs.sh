@@ -532,7 +532,7 @@ removes() {
 }
 looks() {
 	local text
-	for text in $config/*/* /sys/block/ubd[ab]/ubd/*; do
+	for text in "$config"/*/* /sys/block/ubd[ab]/ubd/*; do
 		read -r text <"$text"
 	done
 }
@@ -588,7 +588,7 @@ for unit in 0 1; do
 	[ -d $config/$unit ] || [ -d $config/${unit/0/a} ] || mkdir $config/$unit
 done
 wrong=
-for folder in $config/*; do
+for folder in "$config"/*; do
 	echo 0 >"$folder/power" && rmdir "$folder" || wrong+=" $folder"
 done
 is "a race: all can be detached" "$wrong" ""
