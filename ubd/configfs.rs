@@ -218,8 +218,8 @@ impl Folder {
 
     /// Has `f` change the settings. It is told which text was cut by the last write, if any.
     ///
-    /// Returns `EBUSY` when the unit is attached: it is so by whoever holds the lock of the settings,
-    /// and detached by others at most.
+    /// Returns `EBUSY` when the unit is attached: it is so by whoever holds the lock of the
+    /// settings, and detached by others at most.
     fn change(&self, f: impl FnOnce(&mut Settings, Option<Field>) -> Result) -> Result {
         let mut settings = self.settings.lock();
         let cut = settings.cut.take();

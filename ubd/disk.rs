@@ -97,8 +97,8 @@ impl Operations for Ubd {
     }
 }
 
-/// The disk of a unit, in use by whoever opens it. Dropping it waits for its requests and closes the
-/// files; to flush them before is up to the owner.
+/// The disk of a unit, in use by whoever opens it. Dropping it waits for its requests and closes
+/// the files; to flush them before is up to the owner.
 pub(crate) struct Disk {
     // In this order they go: no requests, no threads, no files, no parent.
     disk: GenDisk<Ubd>,

@@ -112,8 +112,8 @@ impl File {
     /// caller's credentials. Reading it will not change its access time.
     ///
     /// May sleep. Returns what `open(2)` would, `EBUSY` for a block device that is claimed by
-    /// others, `EACCES` for writing to one that is read-only, and `EINVAL` for what is neither a regular file nor a block device, or has no way
-    /// to be read and written by iterators.
+    /// others, `EACCES` for writing to one that is read-only, and `EINVAL` for what is neither a
+    /// regular file nor a block device, or has no way to be read and written by iterators.
     pub(crate) fn open(path: &CStr, access: Access) -> Result<Self> {
         let flags = match access {
             Access::Read => bindings::O_RDONLY,
