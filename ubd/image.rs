@@ -265,6 +265,13 @@ impl Image {
         self.layers.first().ok_or(EIO)
     }
 
+    /// Has what is written from now on leave the written file's times as they are.
+    pub(crate) fn keep_times(&self) {
+        if let Ok(top) = self.top() {
+            top.file.keep_times();
+        }
+    }
+
     /// Whether a bitmap has pages that are not on disk.
     pub(crate) fn is_dirty(&self) -> bool {
         self.top_map().is_some_and(|map| map.bitmap.is_dirty())

@@ -14,7 +14,7 @@ use crate::ubd::{
     image::Image,
     io,
     kernel::blk_mq::{Completions, Operation, Request, RequestList},
-    kernel::thread::{self, Body, ServesIo},
+    kernel::thread::{self, Body, NoReclaim, ServesIo},
     kernel::workqueue::Workqueue,
 };
 use kernel::{
@@ -179,10 +179,22 @@ impl Shared {
     /// there is more to do at the end, in a thread that waits for memory, which may be memory that
     /// is to be swapped out to this unit. The unit's own threads do not.
     fn is_for_swap(&self, rq: &Request<Ubd>) -> bool {
-        if rq.is_swap() {
+        self.swap.load(Relaxed) || rq.is_swap()
+    }
+
+    /// Carries out a write to a unit with swap on it. The memory that it takes must not be what
+    /// waits for it: it comes from the kernel's reserves. May sleep.
+    fn do_swap(&self, rq: &Request<Ubd>) -> Result {
+        let no_reclaim = NoReclaim::new();
+        let result = io::do_io(&self.image, rq);
+        drop(no_reclaim);
+        if !self.swap.load(Relaxed) {
+            // A new time is a change to the file system, for which its journal may have to take
+            // memory. The first write has left one that tells that the file was changed.
+            self.image.keep_times();
             self.swap.store(true, Relaxed);
         }
-        self.swap.load(Relaxed)
+        result
     }
 
     /// Has dirty pages of the bitmap, if there are any, written in a while. May be called in any
@@ -247,8 +259,8 @@ impl Body for Worker {
         while !queue.wait(thread::FOREVER, || false) {
             let mut completions = Completions::new(self.batches);
             for rq in queue.list.take() {
-                let waits = !direct || !self.reads && shared.is_for_swap(&rq);
-                let rq = match waits {
+                let swap = direct && !self.reads && shared.is_for_swap(&rq);
+                let rq = match !direct || swap {
                     true => Some(rq),
                     false => io::start_direct(image, rq),
                 };
@@ -259,7 +271,10 @@ impl Body for Worker {
                     shared.add_cold(rq);
                     continue;
                 }
-                let result = io::do_io(image, &rq);
+                let result = match swap {
+                    true => shared.do_swap(&rq),
+                    false => io::do_io(image, &rq),
+                };
                 completions.end(rq, result);
             }
             drop(completions);

@@ -448,6 +448,13 @@ impl File {
         unsafe { helpers::ubd_file_can_punch(self.as_ptr()) }
     }
 
+    /// Has what is written from now on leave the file's times as they are. May be called while the
+    /// file is in use, not in interrupts.
+    pub(crate) fn keep_times(&self) {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { helpers::ubd_file_keep_times(self.as_ptr()) };
+    }
+
     /// Has nothing read ahead, and pages read one at a time.
     pub(crate) fn set_no_readahead(&self) {
         // SAFETY: By the type invariant the file is open.

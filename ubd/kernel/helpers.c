@@ -195,6 +195,14 @@ bool ubd_file_can_punch(struct file *file)
 	return ret == 0;
 }
 
+/* From now on writes leave the file's times as they are. */
+void ubd_file_keep_times(struct file *file)
+{
+	spin_lock(&file->f_lock);
+	file->f_mode |= FMODE_NOCMTIME;
+	spin_unlock(&file->f_lock);
+}
+
 bool ubd_file_is_rotational(struct file *file)
 {
 	struct block_device *bdev = ubd_file_bdev(file);
@@ -449,6 +457,16 @@ unsigned int ubd_noio_save(void)
 void ubd_noio_restore(unsigned int flags)
 {
 	memalloc_noio_restore(flags);
+}
+
+unsigned int ubd_noreclaim_save(void)
+{
+	return memalloc_noreclaim_save();
+}
+
+void ubd_noreclaim_restore(unsigned int flags)
+{
+	memalloc_noreclaim_restore(flags);
 }
 
 bool ubd_request_fua(const struct request *rq)

@@ -47,6 +47,7 @@ void ubd_file_device_limits(struct file *file, unsigned int *lbs,
 			    bool *stable_writes);
 loff_t ubd_file_next_data(struct file *file, loff_t pos);
 bool ubd_file_can_punch(struct file *file);
+void ubd_file_keep_times(struct file *file);
 bool ubd_file_is_rotational(struct file *file);
 unsigned int ubd_file_block_size(struct file *file);
 ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
@@ -75,6 +76,8 @@ unsigned int ubd_serves_io_begin(void);
 void ubd_serves_io_end(unsigned int flags);
 unsigned int ubd_noio_save(void);
 void ubd_noio_restore(unsigned int flags);
+unsigned int ubd_noreclaim_save(void);
+void ubd_noreclaim_restore(unsigned int flags);
 
 bool ubd_request_fua(const struct request *rq);
 bool ubd_request_add_to_batch(struct request *rq, struct io_comp_batch *batch);

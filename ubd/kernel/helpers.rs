@@ -38,6 +38,7 @@ extern "C" {
     );
     pub(super) fn ubd_file_next_data(file: *mut bindings::file, pos: i64) -> i64;
     pub(super) fn ubd_file_can_punch(file: *mut bindings::file) -> bool;
+    pub(super) fn ubd_file_keep_times(file: *mut bindings::file);
     pub(super) fn ubd_file_is_rotational(file: *mut bindings::file) -> bool;
     pub(super) fn ubd_file_block_size(file: *mut bindings::file) -> c_uint;
     pub(super) fn ubd_file_read_iter(
@@ -89,6 +90,8 @@ extern "C" {
     pub(super) fn ubd_serves_io_end(flags: c_uint);
     pub(super) fn ubd_noio_save() -> c_uint;
     pub(super) fn ubd_noio_restore(flags: c_uint);
+    pub(super) fn ubd_noreclaim_save() -> c_uint;
+    pub(super) fn ubd_noreclaim_restore(flags: c_uint);
 
     pub(super) fn ubd_request_fua(rq: *const bindings::request) -> bool;
     pub(super) fn ubd_request_add_to_batch(

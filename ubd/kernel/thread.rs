@@ -159,3 +159,24 @@ impl Drop for NoIo {
         unsafe { helpers::ubd_noio_restore(self.0) };
     }
 }
+
+/// A scope in which the calling task's allocations take from the kernel's reserves at once, and do
+/// not wait for memory that the task itself is to free. What is allocated in it must be little,
+/// and be freed soon.
+pub(crate) struct NoReclaim(u32, kernel::types::NotThreadSafe);
+
+impl NoReclaim {
+    /// Enters the scope, until the value is dropped.
+    pub(crate) fn new() -> Self {
+        // SAFETY: Sets a flag of the calling task; undone by the same task when dropped.
+        let flags = unsafe { helpers::ubd_noreclaim_save() };
+        Self(flags, kernel::types::NotThreadSafe)
+    }
+}
+
+impl Drop for NoReclaim {
+    fn drop(&mut self) {
+        // SAFETY: The value came from the call that entered the scope.
+        unsafe { helpers::ubd_noreclaim_restore(self.0) };
+    }
+}
