@@ -233,6 +233,11 @@ impl Image {
         self.direct && self.layers.iter().any(|layer| layer.direct)
     }
 
+    /// Whether writes go past the page cache.
+    pub(crate) fn writes_direct(&self) -> bool {
+        self.direct && self.layers.first().is_some_and(|layer| layer.direct)
+    }
+
     /// The unit of requests, in bytes: a sector of the written file if that is a COW file, else
     /// 512, or what direct I/O wants. Files below are only read, for which any unit will do
     /// otherwise.

@@ -182,10 +182,12 @@ impl Shared {
         self.swap.load(Relaxed) || rq.is_swap()
     }
 
-    /// Carries out a write to a unit with swap on it. The memory that it takes must not be what
-    /// waits for it: it comes from the kernel's reserves. May sleep.
+    /// Carries out a request that changes a unit with swap on it. The memory that a write takes
+    /// must not be what waits for it: it comes from the kernel's reserves. Those are not for pages
+    /// of the page cache. May sleep.
     fn do_swap(&self, rq: &Request<Ubd>) -> Result {
-        let no_reclaim = NoReclaim::new();
+        let reserves = rq.operation() == Operation::Write && self.image.writes_direct();
+        let no_reclaim = reserves.then(NoReclaim::new);
         let result = io::do_io(&self.image, rq);
         drop(no_reclaim);
         if !self.swap.load(Relaxed) {
