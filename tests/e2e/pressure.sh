@@ -6,6 +6,7 @@
 # that are on other units, in a machine that is short of memory, swaps to units,
 # is frozen and told to sleep. All of it ends, and every byte is right. A
 # deadlock is a hung task, which fails the guest.
+# kernel: release
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/guest.bash"
