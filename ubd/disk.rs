@@ -9,7 +9,7 @@ use crate::ubd::{
     kernel::blk_mq::{Operation, Operations, Request},
     kernel::gen_disk::{Config, GenDisk, Limits},
     kernel::platform::Device,
-    kernel::thread::{NoIo, Thread},
+    kernel::thread::{Scope, Thread},
     options::{letter, Flags, Options, Text},
     worker::{Flusher, Shared, Worker},
 };
@@ -50,7 +50,7 @@ impl Operations for Ubd {
             // the submitter is here is only put on its list.
             Operation::Read if shared.image.tries_direct_io() => shared.add(queue, rq),
             Operation::Read => {
-                let noio = NoIo::new();
+                let noio = Scope::no_io();
                 let result = io::read(&shared.image, &rq, Wait::Never);
                 drop(noio);
                 match result {

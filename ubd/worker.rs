@@ -14,7 +14,7 @@ use crate::ubd::{
     image::Image,
     io,
     kernel::blk_mq::{Completions, Operation, Request, RequestList},
-    kernel::thread::{self, Body, NoReclaim, ServesIo},
+    kernel::thread::{self, Body, Scope},
     kernel::workqueue::Workqueue,
 };
 use kernel::{
@@ -169,7 +169,7 @@ impl Shared {
 
     /// Carries out a request that has to wait for a disk. May sleep.
     pub(crate) fn do_cold(&self, rq: Request<Ubd>) {
-        let _serves_io = ServesIo::new();
+        let _serves_io = Scope::serves_io();
         let result = io::do_io(&self.image, &rq);
         self.note_dirty();
         rq.end(result);
@@ -187,7 +187,7 @@ impl Shared {
     /// of the page cache. May sleep.
     fn do_swap(&self, rq: &Request<Ubd>) -> Result {
         let reserves = rq.operation() == Operation::Write && self.image.writes_direct();
-        let no_reclaim = reserves.then(NoReclaim::new);
+        let no_reclaim = reserves.then(Scope::no_reclaim);
         let result = io::do_io(&self.image, rq);
         drop(no_reclaim);
         if !self.swap.load(Relaxed) {

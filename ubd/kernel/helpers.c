@@ -414,59 +414,33 @@ void ubd_thread_awake(void)
 	try_to_freeze();
 }
 
-#define UBD_SERVES_IO	(PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO)
-
 /*
- * As loop's worker: serving write-back, it must neither wait on it nor be
- * throttled with those it serves; and it writes to file systems, which it must
- * not do while a hibernation image is saved. With batch it does not preempt who
- * has just woken it with one request, and may be about to send more: on a
- * processor that is idle it runs at once, on another the more at a time.
+ * The calling thread writes to file systems, which it must not do while a
+ * hibernation image is saved. With batch it does not preempt who has just woken
+ * it with one request, and may be about to send more: on a processor that is idle
+ * it runs at once, on another the more at a time.
  */
-void ubd_thread_serves_io(bool batch)
+void ubd_thread_begin(bool batch)
 {
 	const struct sched_attr attr = {
 		.sched_policy = SCHED_BATCH,
 	};
 
-	current->flags |= UBD_SERVES_IO;
 	set_freezable();
 	if (batch)
 		sched_setattr_nocheck(current, &attr);
 }
 
-/* The same for a while, for a thread of others. */
-unsigned int ubd_serves_io_begin(void)
+/* Sets flags of the calling task; returns those that were not set before. */
+unsigned int ubd_task_flags_save(unsigned int flags)
 {
-	unsigned int flags = current->flags & UBD_SERVES_IO;
-
-	current->flags |= UBD_SERVES_IO;
-	return flags;
+	return memalloc_flags_save(flags);
 }
 
-void ubd_serves_io_end(unsigned int flags)
+/* Clears what was returned. */
+void ubd_task_flags_restore(unsigned int flags)
 {
-	current_restore_flags(flags, UBD_SERVES_IO);
-}
-
-unsigned int ubd_noio_save(void)
-{
-	return memalloc_noio_save();
-}
-
-void ubd_noio_restore(unsigned int flags)
-{
-	memalloc_noio_restore(flags);
-}
-
-unsigned int ubd_noreclaim_save(void)
-{
-	return memalloc_noreclaim_save();
-}
-
-void ubd_noreclaim_restore(unsigned int flags)
-{
-	memalloc_noreclaim_restore(flags);
+	memalloc_flags_restore(flags);
 }
 
 bool ubd_request_fua(const struct request *rq)

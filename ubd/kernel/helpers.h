@@ -69,15 +69,11 @@ bool ubd_llist_add(struct llist_node *node, struct llist_head *head);
 struct llist_node *ubd_llist_take(struct llist_head *head);
 bool ubd_llist_empty(const struct llist_head *head);
 
-void ubd_thread_serves_io(bool batch);
+void ubd_thread_begin(bool batch);
 void ubd_thread_prepare_to_sleep(void);
 void ubd_thread_awake(void);
-unsigned int ubd_serves_io_begin(void);
-void ubd_serves_io_end(unsigned int flags);
-unsigned int ubd_noio_save(void);
-void ubd_noio_restore(unsigned int flags);
-unsigned int ubd_noreclaim_save(void);
-void ubd_noreclaim_restore(unsigned int flags);
+unsigned int ubd_task_flags_save(unsigned int flags);
+void ubd_task_flags_restore(unsigned int flags);
 
 bool ubd_request_fua(const struct request *rq);
 bool ubd_request_add_to_batch(struct request *rq, struct io_comp_batch *batch);

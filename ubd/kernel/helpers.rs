@@ -83,15 +83,11 @@ extern "C" {
     pub(super) fn ubd_llist_take(head: *mut bindings::llist_head) -> *mut bindings::llist_node;
     pub(super) fn ubd_llist_empty(head: *const bindings::llist_head) -> bool;
 
-    pub(super) fn ubd_thread_serves_io(batch: bool);
+    pub(super) fn ubd_thread_begin(batch: bool);
     pub(super) fn ubd_thread_prepare_to_sleep();
     pub(super) fn ubd_thread_awake();
-    pub(super) fn ubd_serves_io_begin() -> c_uint;
-    pub(super) fn ubd_serves_io_end(flags: c_uint);
-    pub(super) fn ubd_noio_save() -> c_uint;
-    pub(super) fn ubd_noio_restore(flags: c_uint);
-    pub(super) fn ubd_noreclaim_save() -> c_uint;
-    pub(super) fn ubd_noreclaim_restore(flags: c_uint);
+    pub(super) fn ubd_task_flags_save(flags: c_uint) -> c_uint;
+    pub(super) fn ubd_task_flags_restore(flags: c_uint);
 
     pub(super) fn ubd_request_fua(rq: *const bindings::request) -> bool;
     pub(super) fn ubd_request_add_to_batch(

@@ -76,8 +76,9 @@ impl<B: Body> Thread<B> {
     unsafe extern "C" fn main(data: *mut kernel::ffi::c_void) -> i32 {
         // SAFETY: By this function's requirement.
         let body = unsafe { &*data.cast_const().cast::<B>() };
-        // SAFETY: Sets flags and the policy of the calling thread, which is this driver's.
-        unsafe { helpers::ubd_thread_serves_io(body.is_batch()) };
+        let _serves_io = Scope::serves_io();
+        // SAFETY: Sets a flag and the policy of the calling thread, which is this driver's.
+        unsafe { helpers::ubd_thread_begin(body.is_batch()) };
         body.run();
         // SAFETY: Called in a kernel thread. It must be there to be stopped, even if its body
         // came to an end early.
@@ -122,61 +123,44 @@ pub(crate) fn wait(timeout: isize, ready: impl FnOnce() -> bool) -> bool {
     stop
 }
 
-/// A scope in which the calling thread, of a workqueue, serves I/O as a [`Thread`] does.
-pub(crate) struct ServesIo(u32, kernel::types::NotThreadSafe);
+/// A scope in which the calling task has flags that say how its memory is to be had. Scopes may be
+/// nested.
+///
+/// # Invariants
+///
+/// `0` has the flags that the scope has set, and that were not set before it.
+pub(crate) struct Scope(u32, kernel::types::NotThreadSafe);
 
-impl ServesIo {
-    /// Enters the scope, until the value is dropped.
-    pub(crate) fn new() -> Self {
+impl Scope {
+    /// As loop's worker: serving write-back, the task must neither wait on it nor be throttled
+    /// with those it serves.
+    pub(crate) fn serves_io() -> Self {
+        Self::new(bindings::PF_LOCAL_THROTTLE | bindings::PF_MEMALLOC_NOIO)
+    }
+
+    /// Allocations start no I/O.
+    pub(crate) fn no_io() -> Self {
+        Self::new(bindings::PF_MEMALLOC_NOIO)
+    }
+
+    /// Allocations take from the kernel's reserves at once, and do not wait for memory that the
+    /// task itself is to free. What is allocated in it must be little, and be freed soon.
+    pub(crate) fn no_reclaim() -> Self {
+        Self::new(bindings::PF_MEMALLOC)
+    }
+
+    /// Sets `flags`, until the value is dropped.
+    fn new(flags: u32) -> Self {
         // SAFETY: Sets flags of the calling task; undone by the same task when dropped.
-        let flags = unsafe { helpers::ubd_serves_io_begin() };
-        Self(flags, kernel::types::NotThreadSafe)
+        let set = unsafe { helpers::ubd_task_flags_save(flags) };
+        // INVARIANT: The helper returns what it has set.
+        Self(set, kernel::types::NotThreadSafe)
     }
 }
 
-impl Drop for ServesIo {
+impl Drop for Scope {
     fn drop(&mut self) {
-        // SAFETY: The value came from the call that entered the scope.
-        unsafe { helpers::ubd_serves_io_end(self.0) };
-    }
-}
-
-/// A scope in which the calling task's allocations start no I/O.
-pub(crate) struct NoIo(u32, kernel::types::NotThreadSafe);
-
-impl NoIo {
-    /// Enters the scope, until the value is dropped.
-    pub(crate) fn new() -> Self {
-        // SAFETY: Sets a flag of the calling task; undone by the same task when dropped.
-        let flags = unsafe { helpers::ubd_noio_save() };
-        Self(flags, kernel::types::NotThreadSafe)
-    }
-}
-
-impl Drop for NoIo {
-    fn drop(&mut self) {
-        // SAFETY: The value came from the call that entered the scope.
-        unsafe { helpers::ubd_noio_restore(self.0) };
-    }
-}
-
-/// A scope in which the calling task's allocations take from the kernel's reserves at once, and do
-/// not wait for memory that the task itself is to free. What is allocated in it must be little,
-/// and be freed soon.
-pub(crate) struct NoReclaim(u32, kernel::types::NotThreadSafe);
-
-impl NoReclaim {
-    /// Enters the scope, until the value is dropped.
-    pub(crate) fn new() -> Self {
-        // SAFETY: Sets a flag of the calling task; undone by the same task when dropped.
-        let flags = unsafe { helpers::ubd_noreclaim_save() };
-        Self(flags, kernel::types::NotThreadSafe)
-    }
-}
-
-impl Drop for NoReclaim {
-    fn drop(&mut self) {
-        // SAFETY: The value came from the call that entered the scope.
-        unsafe { helpers::ubd_noreclaim_restore(self.0) };
+        // SAFETY: By the type invariant these are the scope's own, and the task is the same.
+        unsafe { helpers::ubd_task_flags_restore(self.0) };
     }
 }
