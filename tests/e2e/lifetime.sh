@@ -15,10 +15,11 @@ model expect plain plain.want
 model expect back cow.want
 sum back >back.sum
 
+# What the first some sixty take, the kernel keeps for the next.
+warm=$((rounds * 3 / 5))
 bad=
 for ((i = 0; i < rounds; i++)); do
-	# What the first some sixty take, the kernel keeps for the next.
-	[ $i != $((rounds * 3 / 5)) ] || before=$(kernel_memory)
+	[ $i != $warm ] || before=$(kernel_memory)
 	load "ubd0=$work/plain" "ubd1=$work/cow:$work/back" || { bad="load $i"; break; }
 	# A write that nobody flushes, and no read of it before the next load.
 	model write /dev/ubda plain.want $((i * 7 % 2040 * 512)) $((i % 8 * 512 + 512)) "$i" || bad="write $i"
@@ -28,7 +29,7 @@ for ((i = 0; i < rounds; i++)); do
 done
 dd if=/dev/zero of=cow.want bs=512 seek=4096 count=1 conv=notrunc status=none
 is "$rounds times loaded, written to and unloaded" "$bad" ""
-no_growth "$rounds times loaded" $((rounds - rounds * 3 / 5)) "$before"
+no_growth "$rounds times loaded" $((rounds - warm)) "$before"
 load "ubd0=$work/plain" "ubd1=$work/cow"
 check "the plain image has every round's write" model cmp /dev/ubda plain.want --direct
 check "the COW file has every round's write" model cmp /dev/ubdb cow.want --direct
