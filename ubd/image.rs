@@ -277,6 +277,33 @@ impl Image {
         }
     }
 
+    /// Whether writes may have to fill holes in the written file, in its data or in its bitmap.
+    ///
+    /// May sleep.
+    pub(crate) fn has_holes(&self) -> bool {
+        let Ok(Layer { file, map, .. }) = self.top() else {
+            return false;
+        };
+        match map {
+            None => file.has_hole(0, self.size()),
+            Some(Map { layout, .. }) => {
+                file.has_hole(layout.bitmap_offset, layout.bitmap_len)
+                    || file.has_hole(layout.data_offset, self.size())
+            }
+        }
+    }
+
+    /// Says that memory is swapped out to the unit, and why it should not be.
+    pub(crate) fn warn_of_swap(&self, why: &str) {
+        if let Ok(top) = self.top() {
+            pr_warn!(
+                "{}: memory is swapped out to it, but {why}: that can hang; see \
+                 Documentation/guarantees.rst\n",
+                Brief(&top.path)
+            );
+        }
+    }
+
     /// Whether a bitmap has pages that are not on disk.
     pub(crate) fn is_dirty(&self) -> bool {
         self.top_map().is_some_and(|map| map.bitmap.is_dirty())

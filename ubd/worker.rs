@@ -86,6 +86,13 @@ pub(crate) struct Shared {
     timed: Atomic<bool>,
     /// Whether memory has been swapped out to the unit.
     swap: Atomic<bool>,
+    /// Whether the flusher is to look if that is well. It does, and no worker: to look for holes
+    /// takes memory, which may be what waits for the workers.
+    look: Atomic<bool>,
+    /// Whether there were no holes when it looked, so that writes of swap fill none.
+    filled: Atomic<bool>,
+    /// Whether there may be holes since then.
+    punched: Atomic<bool>,
     cold: Workqueue,
 }
 
@@ -115,6 +122,9 @@ impl Shared {
             flushes: Queue::new(),
             timed: Atomic::new(false),
             swap: Atomic::new(false),
+            look: Atomic::new(false),
+            filled: Atomic::new(false),
+            punched: Atomic::new(false),
             cold: Workqueue::new(name)?,
         })
     }
@@ -184,9 +194,15 @@ impl Shared {
 
     /// Carries out a request that changes a unit with swap on it. The memory that a write takes
     /// must not be what waits for it: it comes from the kernel's reserves. Those are not for pages
-    /// of the page cache. May sleep.
+    /// of the page cache, nor for what a file system needs to fill a hole: it insists on that, and
+    /// the kernel warns of who does so with the reserves open. May sleep.
     fn do_swap(&self, rq: &Request<Ubd>) -> Result {
-        let reserves = rq.operation() == Operation::Write && self.image.writes_direct();
+        let write = rq.operation() == Operation::Write;
+        let block_device = || self.image.top().is_ok_and(|top| top.file.is_block_device());
+        if !write && !block_device() && !self.punched.xchg(true, Full) {
+            self.have_looked();
+        }
+        let reserves = write && self.filled.load(Relaxed) && !self.punched.load(Relaxed);
         let no_reclaim = reserves.then(Scope::no_reclaim);
         let result = io::do_io(&self.image, rq);
         drop(no_reclaim);
@@ -194,9 +210,35 @@ impl Shared {
             // A new time is a change to the file system, for which its journal may have to take
             // memory. The first write has left one that tells that the file was changed.
             self.image.keep_times();
-            self.swap.store(true, Relaxed);
+            self.note_swap();
         }
         result
+    }
+
+    /// To be called when memory has been swapped out to the unit.
+    fn note_swap(&self) {
+        if !self.swap.load(Relaxed) && !self.swap.xchg(true, Full) {
+            self.have_looked();
+        }
+    }
+
+    /// Has the flusher look if swap on the unit is well.
+    fn have_looked(&self) {
+        self.look.xchg(true, Full);
+        self.flushes.wake_up();
+    }
+
+    /// Returns why swap on the unit can hang, if it can; else has what is to be written for it take
+    /// memory from the reserves. May sleep.
+    fn look_at_swap(&self) -> Option<&'static str> {
+        if !self.image.writes_direct() {
+            return Some("through the page cache");
+        }
+        if self.punched.load(Relaxed) || self.image.has_holes() {
+            return Some("its file has holes");
+        }
+        self.filled.store(true, Relaxed);
+        None
     }
 
     /// Has dirty pages of the bitmap, if there are any, written in a while. May be called in any
@@ -277,6 +319,9 @@ impl Body for Worker {
                     true => shared.do_swap(&rq),
                     false => io::do_io(image, &rq),
                 };
+                if !direct && rq.is_swap() {
+                    shared.note_swap();
+                }
                 completions.end(rq, result);
             }
             drop(completions);
@@ -307,6 +352,7 @@ impl Body for Flusher {
     fn run(&self) {
         let Self(shared) = self;
         let list = &shared.flushes.list;
+        let mut warned = false;
         loop {
             let timed = shared.timed.load(Relaxed);
             let timeout = if timed {
@@ -314,17 +360,27 @@ impl Body for Flusher {
             } else {
                 thread::FOREVER
             };
-            let changed = || shared.timed.load(Relaxed) != timed;
+            let changed = || shared.timed.load(Relaxed) != timed || shared.look.load(Relaxed);
             if shared.flushes.wait(timeout, changed) {
                 return;
             }
             let waiting = list.take();
+            if shared.look.load(Relaxed) && shared.look.xchg(false, Full) && !warned {
+                if let Some(why) = shared.look_at_swap() {
+                    shared.image.warn_of_swap(why);
+                    warned = true;
+                }
+            }
             if waiting.is_empty() && !timed {
                 continue;
             }
             let written = RequestList::new();
             for rq in waiting {
-                match io::do_io(&shared.image, &rq) {
+                let result = io::do_io(&shared.image, &rq);
+                if rq.is_swap() {
+                    shared.note_swap();
+                }
+                match result {
                     Ok(()) => drop(written.push(rq)),
                     Err(e) => rq.end(Err(e)),
                 }

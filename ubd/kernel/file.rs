@@ -441,6 +441,23 @@ impl File {
         Some(u64::try_from(data).unwrap_or(pos))
     }
 
+    /// Whether there is a hole in the `len` bytes at `pos`, or the file ends before they do. Space
+    /// that was allocated and never written may count as one. Where that can't be told, there is
+    /// none.
+    ///
+    /// May sleep.
+    pub(crate) fn has_hole(&self, pos: u64, len: u64) -> bool {
+        let (Ok(at), true) = (i64::try_from(pos), self.is_regular()) else {
+            return false;
+        };
+        // SAFETY: By the type invariant the file is open.
+        let hole = unsafe { helpers::ubd_file_next_hole(self.as_ptr(), at) };
+        if hole == i64::from(ENXIO.to_errno()) {
+            return len > 0;
+        }
+        u64::try_from(hole).is_ok_and(|hole| hole < pos + len)
+    }
+
     /// Whether [`Self::punch_hole`] can be used on this file, which must be open for writing and
     /// not be in use by others yet. May sleep.
     pub(crate) fn can_punch_holes(&self) -> bool {

@@ -102,6 +102,12 @@ loff_t ubd_file_next_data(struct file *file, loff_t pos)
 	return vfs_llseek(file, pos, SEEK_DATA);
 }
 
+/* Where the next hole is, by SEEK_HOLE's word; -ENXIO behind the end. */
+loff_t ubd_file_next_hole(struct file *file, loff_t pos)
+{
+	return vfs_llseek(file, pos, SEEK_HOLE);
+}
+
 /*
  * A device that is read-only can be opened for writing all the same, and then
  * fails every write.

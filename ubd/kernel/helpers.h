@@ -46,6 +46,7 @@ void ubd_file_device_limits(struct file *file, unsigned int *lbs,
 			    unsigned int *pbs, unsigned int *io_opt,
 			    bool *stable_writes);
 loff_t ubd_file_next_data(struct file *file, loff_t pos);
+loff_t ubd_file_next_hole(struct file *file, loff_t pos);
 bool ubd_file_can_punch(struct file *file);
 void ubd_file_keep_times(struct file *file);
 bool ubd_file_is_rotational(struct file *file);

@@ -37,6 +37,7 @@ extern "C" {
         stable_writes: *mut bool,
     );
     pub(super) fn ubd_file_next_data(file: *mut bindings::file, pos: i64) -> i64;
+    pub(super) fn ubd_file_next_hole(file: *mut bindings::file, pos: i64) -> i64;
     pub(super) fn ubd_file_can_punch(file: *mut bindings::file) -> bool;
     pub(super) fn ubd_file_keep_times(file: *mut bindings::file);
     pub(super) fn ubd_file_is_rotational(file: *mut bindings::file) -> bool;
