@@ -18,6 +18,9 @@ from model import BLOCK, Wrong
 # Of the kernel's eventpoll.h; the select module does not have it.
 EPOLLWAKEUP = 1 << 29
 
+# Of the kernel's mman-common.h.
+MADV_PAGEOUT = 21
+
 
 def memory(args):
     """Fill memory with bytes that are known, and look at every one of them.
@@ -37,6 +40,20 @@ def memory(args):
             got, want = held[n * BLOCK:(n + 1) * BLOCK], pool[at:at + BLOCK]
             if got != want:
                 raise Wrong(f"turn {turn}: " + model.first_difference(got, want, n * BLOCK))
+
+
+def pageout(args):
+    """Have some pages swapped out, of a machine that has memory, and look at them.
+
+    No more go out than these, so that it does no harm if nothing else can.
+    """
+    want = random.Random("pageout").randbytes(args.pages * mmap.PAGESIZE)
+    held = mmap.mmap(-1, len(want), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    held[:] = want
+    held.madvise(MADV_PAGEOUT)
+    got = held[:]
+    if got != want:
+        raise Wrong(model.first_difference(got, want, 0))
 
 
 def suspend(args):
@@ -78,6 +95,9 @@ def commands_of():
     p.add_argument("mb", type=int)
     p.add_argument("--turns", type=int, default=1)
     p.add_argument("--seed", default="memory")
+    p = commands.add_parser("pageout", help="have some pages swapped out")
+    p.set_defaults(run=pageout)
+    p.add_argument("pages", type=int)
     p = commands.add_parser("suspend", help="start to suspend, and be called off")
     p.set_defaults(run=suspend)
     p.add_argument("times", type=int)

@@ -288,6 +288,57 @@ swap_cached() {
 	echo $(($(stat -c %s "$1") / 4096 - $(fincore -bnro pages "$1")))
 }
 
+# swap_some DEVICE [OPTION...]: swap out a few pages to it, and back. A flush ends
+# when what the driver has to say of that is said.
+swap_some() {
+	local before
+	mkswap -q "$1" && swapon "${@:2}" "$1" || return
+	before=$(swapped)
+	python3 "$e2e/pressure.py" pageout 256 || return
+	[ $(($(swapped) - before)) -ge 128 ] || return
+	swapoff "$1" && sync "$1"
+}
+
+# advice NAME DEVICE: where swap can hang, the log says so, once for each unit.
+# There is memory enough here, so that it does not.
+advice() {
+	local what=$1 said="memory is swapped out to it"
+	mount "$2" low
+	rm -rf low/*
+	truncate -s 16M low/{holes,cached,filled,reserved,once,back,back2}
+	fallocate -l 16M low/reserved
+	load direct_io=0x7d "ubd0=$PWD/low/holes" "ubd1=$PWD/low/cached" "ubd2=$PWD/low/filled" \
+		"ubd3=$PWD/low/cow:$PWD/low/back" "ubd4=$PWD/low/cow2:$PWD/low/back2" "ubd5=$PWD/low/reserved" \
+		"ubd6s=$PWD/low/once"
+	for unit in b c e; do
+		dd if=/dev/zero of=/dev/ubd$unit bs=1M oflag=direct status=none 2>/dev/null
+	done
+	sync -f low
+	mark
+	check "$what: to a file with holes, twice" eval "swap_some /dev/ubda && swap_some /dev/ubda"
+	says "$what: the log says that it can hang" low/holes: "$said" "file has holes" "can hang"
+	is "$what: once" "$(messages | grep -c "$said")" 1
+	mark
+	check "$what: to a COW file with holes" swap_some /dev/ubdd
+	says "$what: the log says so too" low/cow: "$said" "file has holes"
+	mark
+	check "$what: to a file with space that was never written" swap_some /dev/ubdf
+	says "$what: which counts as holes" low/reserved: "$said" "file has holes"
+	mark
+	check "$what: to a synchronous unit with holes" swap_some /dev/ubdg
+	says "$what: the log says so as well" low/once: "$said" "file has holes"
+	mark
+	check "$what: by the page cache" swap_some /dev/ubdb
+	says "$what: the log says that" low/cached: "$said" "page cache"
+	mark
+	check "$what: to files with no holes" eval "swap_some /dev/ubdc && swap_some /dev/ubde"
+	refuse "$what: of them it says nothing" said "$said"
+	check "$what: to one that swapon punches a hole into" swap_some /dev/ubdc --discard
+	says "$what: the log says that it has holes now" low/filled: "$said" "file has holes"
+	check "$what: unloaded" unload
+	umount low
+}
+
 # swaps NAME DEVICE: swap on a COW unit and on a plain one. Past the page cache:
 # when there is no memory, there is none to put a page in that is to go out, and
 # the units wait for it for ever, as loop devices do.
@@ -303,6 +354,7 @@ swaps() {
 	dd if=/dev/zero of=/dev/ubda bs=1M oflag=direct status=none 2>/dev/null
 	dd if=/dev/zero of=/dev/ubdb bs=1M oflag=direct status=none 2>/dev/null
 	sync -f low
+	mark
 	mkswap -q /dev/ubda
 	mkswap -q /dev/ubdb
 	# Of one priority: pages go to both by turns.
@@ -323,6 +375,8 @@ swaps() {
 	is "$what: which reads as ever" "$(dd if=/dev/ubdc bs=256k iflag=direct status=none | sha256sum)" "$sum"
 	refuse "$what: no unload while there is swap on a unit" rmmod rnull_ubd
 	check "$what: swap is taken off" swapoff /dev/ubda /dev/ubdb
+	sync /dev/ubda /dev/ubdb
+	refuse "$what: the log has no warning of it" said "memory is swapped out"
 	check "$what: unloaded" unload
 	rm image
 	umount low
@@ -339,6 +393,8 @@ guest_all() {
 	frozen "ext4" /dev/vda
 	frozen "xfs" /dev/vdb
 	swaps swap /dev/vda
+	advice "a few pages, ext4" /dev/vda
+	[ -n "$debug" ] || advice "a few pages, xfs" /dev/vdb
 	plan
 }
 
