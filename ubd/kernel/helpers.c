@@ -251,33 +251,6 @@ void ubd_file_device_limits(struct file *file, unsigned int *lbs,
 	*stable_writes = bdev_stable_writes(bdev);
 }
 
-/*
- * tmpfs cannot be asked for a read that does not wait: it would bring in what
- * is swapped out. So its pages are looked up in the page cache; and where there
- * is nothing, not even a note of what is in swap, there is a hole.
- */
-static ssize_t ubd_shmem_read_nowait(struct kiocb *iocb, struct iov_iter *iter)
-{
-	struct address_space *mapping = iocb->ki_filp->f_mapping;
-	loff_t end = i_size_read(mapping->host);
-	pgoff_t index = iocb->ki_pos >> PAGE_SHIFT;
-	pgoff_t next = index;
-	ssize_t ret;
-
-	ret = filemap_read(iocb, iter, 0);
-	if (ret != -EAGAIN)
-		return ret;
-	if (xa_find(&mapping->i_pages, &next, ULONG_MAX, XA_PRESENT)) {
-		if (next == index)
-			return -EAGAIN;
-		end = min(end, (loff_t)next << PAGE_SHIFT);
-	}
-	if (iocb->ki_pos >= end)
-		return -EAGAIN;
-	return iov_iter_zero(min_t(u64, iov_iter_count(iter),
-				   end - iocb->ki_pos), iter);
-}
-
 ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
 			   loff_t pos, bool nowait, bool direct)
 {
@@ -285,13 +258,13 @@ ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
 
 	if (direct && !(file->f_mode & FMODE_CAN_ODIRECT))
 		return -EOPNOTSUPP;
+	if (nowait && ubd_file_in_memory(file))
+		return ubd_shmem_read_nowait(file, iter, pos);
 	init_sync_kiocb(&iocb, file);
 	iocb.ki_pos = pos;
 	/* Nor readahead, which takes locks of the file's mapping. */
 	if (nowait)
 		iocb.ki_flags |= IOCB_NOWAIT | IOCB_NOIO;
-	if (nowait && ubd_file_in_memory(file))
-		return ubd_shmem_read_nowait(&iocb, iter);
 	if (direct)
 		iocb.ki_flags |= IOCB_DIRECT;
 	return file->f_op->read_iter(&iocb, iter);
@@ -305,6 +278,11 @@ ssize_t ubd_file_write_iter(struct file *file, struct iov_iter *iter,
 
 	if (direct && !(file->f_mode & FMODE_CAN_ODIRECT))
 		return -EOPNOTSUPP;
+	if (ubd_file_in_memory(file)) {
+		ret = ubd_shmem_write(file, iter, pos);
+		if (ret != -EAGAIN)
+			return ret;
+	}
 	init_sync_kiocb(&iocb, file);
 	iocb.ki_pos = pos;
 	if (direct)

@@ -7,6 +7,7 @@
 #ifndef UBD_HELPERS_H
 #define UBD_HELPERS_H
 
+#include <linux/errno.h>
 #include <linux/types.h>
 
 struct attribute_group;
@@ -55,6 +56,24 @@ ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
 			   loff_t pos, bool nowait, bool direct);
 ssize_t ubd_file_write_iter(struct file *file, struct iov_iter *iter,
 			    loff_t pos, bool direct);
+
+#ifdef CONFIG_SHMEM
+ssize_t ubd_shmem_read_nowait(struct file *file, struct iov_iter *iter,
+			      loff_t pos);
+ssize_t ubd_shmem_write(struct file *file, struct iov_iter *iter, loff_t pos);
+#else
+static inline ssize_t ubd_shmem_read_nowait(struct file *file,
+					    struct iov_iter *iter, loff_t pos)
+{
+	return -EAGAIN;
+}
+
+static inline ssize_t ubd_shmem_write(struct file *file, struct iov_iter *iter,
+				      loff_t pos)
+{
+	return -EAGAIN;
+}
+#endif
 
 bool ubd_file_direct_alignment(struct file *file, unsigned int *memory,
 			       unsigned int *offset);
