@@ -3,47 +3,9 @@
 //! The block device of User-mode Linux, ubd, for every kernel: disks on files, copied on write.
 
 use kernel::{prelude::*, sync::Arc};
+use ubd::kernel::reboot::Notifier;
 
-// Without configfs no unit is detached at run time.
-#[cfg_attr(not(CONFIG_CONFIGFS_FS), allow(dead_code))]
-mod ubd {
-    pub(crate) mod attributes;
-    #[cfg(CONFIG_CONFIGFS_FS)]
-    pub(crate) mod configfs;
-    pub(crate) mod cow {
-        pub(crate) mod bitmap;
-        pub(crate) mod header;
-        pub(crate) mod layout;
-        pub(crate) mod replace;
-    }
-    pub(crate) mod disk;
-    pub(crate) mod flush;
-    pub(crate) mod image;
-    pub(crate) mod io;
-    pub(crate) mod ioctl;
-    pub(crate) mod kernel {
-        pub(crate) mod attribute;
-        pub(crate) mod blk_mq;
-        pub(crate) mod direct;
-        pub(crate) mod file;
-        pub(crate) mod gen_disk;
-        pub(crate) mod helpers;
-        pub(crate) mod iov_iter;
-        pub(crate) mod module;
-        pub(crate) mod params;
-        pub(crate) mod platform;
-        pub(crate) mod ratelimit;
-        pub(crate) mod request;
-        pub(crate) mod thread;
-        pub(crate) mod workqueue;
-    }
-    pub(crate) mod open;
-    pub(crate) mod options;
-    pub(crate) mod params;
-    pub(crate) mod plan;
-    pub(crate) mod units;
-    pub(crate) mod worker;
-}
+mod ubd;
 
 module! {
     type: RnullUbd,
@@ -69,17 +31,25 @@ module! {
 struct RnullUbd {
     // The first to go, so that no unit is attached any more when they are detached.
     #[cfg(CONFIG_CONFIGFS_FS)]
-    _configfs: Option<ubd::configfs::Registration>,
-    _units: Arc<ubd::units::Units>,
+    _configfs: Option<ubd::setup::configfs::Registration>,
+    // It has the units, too.
+    _last_closes: ubd::engine::last_close::Started,
+    _reboot: Pin<KBox<Notifier<ubd::setup::units::Units>>>,
+    _units: Arc<ubd::setup::units::Units>,
 }
 
 impl kernel::Module for RnullUbd {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let units = Arc::pin_init(ubd::units::Units::new(), GFP_KERNEL)?;
-        ubd::params::apply(&units)?;
+        let units = Arc::pin_init(ubd::setup::units::Units::new(), GFP_KERNEL)?;
+        let reboot = KBox::pin_init(Notifier::register(units.clone()), GFP_KERNEL)?;
+        let last_closes = ubd::setup::units::Units::watch_closes(&units);
+        ubd::setup::params::apply(&units)?;
+        // From here on it does not fail.
         Ok(Self {
             #[cfg(CONFIG_CONFIGFS_FS)]
-            _configfs: ubd::configfs::register(&units),
+            _configfs: ubd::setup::configfs::register(&units),
+            _last_closes: last_closes,
+            _reboot: reboot,
             _units: units,
         })
     }

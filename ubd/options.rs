@@ -3,123 +3,29 @@
 //! The text of a `ubd` option and what it says.
 //!
 //! The grammar is that of User-mode Linux: `ubd<unit><flags>=<file>[(:|,)<file2>[(:|,)<serial>]]`.
+//! There, a unit is a number or one letter. Here it can be several, as a disk's name has them. For
+//! all that User-mode Linux takes to mean the same, letters at the end that can be flags are flags,
+//! but the first is always the unit's: `ac` is unit `a` with flag `c`, `rs` is `r` with `s`, and
+//! `aa` is `aa`. What has `ac` for its letters is named by its number.
+//!
 //! Nothing here allocates: what is named in the text is handed out as slices of it, as bytes,
 //! because a path need not be UTF-8.
 
-use core::fmt;
+mod error;
+mod flags;
+mod text;
+mod unit;
 
-/// Number of units: major 98 has 256 minors, and a unit takes 16 of them.
-pub(crate) const UNITS: usize = 16;
+pub(crate) use error::Error;
+pub(crate) use flags::Flags;
+pub(crate) use text::{Abbreviated, Escaped};
+pub(crate) use unit::{parse_unit, Letters, FIXED_UNITS, UNITS};
+
+use core::fmt;
+use unit::{leading_unit, number};
 
 /// How many flag letters an option may have: as many as the C driver takes.
 const FLAGS_MAX: usize = 6;
-
-/// The letter of a unit, as in `/dev/ubda`: `a` for unit 0.
-///
-/// `unit` is below [`UNITS`]; for anything that no letter is left for, this is `?`.
-pub(crate) fn letter(unit: usize) -> char {
-    match u8::try_from(unit) {
-        Ok(n @ 0..=25) => char::from(b'a' + n),
-        _ => '?',
-    }
-}
-
-/// The flags of an option, in any order and as often as the user likes.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Flags {
-    /// `r`: the files are opened read-only and the disk is read-only.
-    pub(crate) read_only: bool,
-    /// `s`: a write is on stable storage before it completes.
-    pub(crate) sync: bool,
-    /// `d`: the file is data and never a COW file, whatever its header says.
-    pub(crate) data: bool,
-    /// `c`: no lock is taken on the files, for cluster file systems.
-    pub(crate) shared: bool,
-    /// `t`: neither discard nor write-zeroes is advertised.
-    pub(crate) no_trim: bool,
-}
-
-impl Flags {
-    /// Sets the flag of `letter`; false if there is none.
-    fn set(&mut self, letter: u8) -> bool {
-        let flag = match letter {
-            b'r' => &mut self.read_only,
-            b's' => &mut self.sync,
-            b'c' => &mut self.shared,
-            b'd' => &mut self.data,
-            b't' => &mut self.no_trim,
-            _ => return false,
-        };
-        *flag = true;
-        true
-    }
-}
-
-/// Prints the letters in the order `r`, `s`, `c`, `d`, `t`.
-impl fmt::Display for Flags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (set, letter) in [
-            (self.read_only, "r"),
-            (self.sync, "s"),
-            (self.shared, "c"),
-            (self.data, "d"),
-            (self.no_trim, "t"),
-        ] {
-            if set {
-                f.write_str(letter)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Bytes for a message: UTF-8 as it is, except that control characters and bytes that are not
-/// UTF-8 show as `\xNN`, so that no path can forge a line of the log.
-pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if c.is_control() {
-                    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                        write!(f, "\\x{byte:02x}")?;
-                    }
-                } else {
-                    fmt::Write::write_char(f, c)?;
-                }
-            }
-            for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02x}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A path or another field for a message, as [`Text`]: of a very long one its start and its end, so
-/// that the kernel log, whose lines are short, has what is said of it.
-pub(crate) struct Brief<'a>(pub(crate) &'a [u8]);
-
-impl Brief<'_> {
-    const START: usize = 60;
-    const END: usize = 120;
-}
-
-impl fmt::Display for Brief<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(text) = self;
-        match text.len().saturating_sub(Self::START + Self::END) {
-            0 => write!(f, "{}", Text(text)),
-            more => write!(
-                f,
-                "{}[{more} bytes more]{}",
-                Text(text.get(..Self::START).unwrap_or_default()),
-                Text(text.get(Self::START + more..).unwrap_or_default())
-            ),
-        }
-    }
-}
 
 /// What one option says of one unit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,6 +38,8 @@ pub(crate) struct Options<'a> {
     pub(crate) file: &'a [u8],
     /// The backing file, never empty.
     pub(crate) backing: Option<&'a [u8]>,
+    /// Whether `file` is made a COW file over that if there is none.
+    pub(crate) create: bool,
     /// The serial number for sysfs, never empty.
     pub(crate) serial: Option<&'a [u8]>,
 }
@@ -154,6 +62,7 @@ impl<'a> Options<'a> {
             unit,
             flags,
             file: some(file).ok_or(Error::NoFile)?,
+            create: backing.is_some(),
             backing,
             serial: some(serial),
         })
@@ -161,16 +70,16 @@ impl<'a> Options<'a> {
 }
 
 /// Prints the option as it follows the letters `ubd`. It parses back to the same, as long as it
-/// has neither control characters nor bytes that are not UTF-8 (see [`Text`]).
+/// has neither control characters nor bytes that are not UTF-8 (see [`Escaped`]).
 impl fmt::Display for Options<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}={}", self.unit, self.flags, Text(self.file))?;
+        write!(f, "{}{}={}", self.unit, self.flags, Escaped(self.file))?;
         match (self.backing, self.serial) {
             (None, None) => Ok(()),
-            (Some(backing), None) => write!(f, ",{}", Text(backing)),
+            (Some(backing), None) => write!(f, ",{}", Escaped(backing)),
             (backing, Some(serial)) => {
                 let backing = backing.unwrap_or_default();
-                write!(f, ",{},{}", Text(backing), Text(serial))
+                write!(f, ",{},{}", Escaped(backing), Escaped(serial))
             }
         }
     }
@@ -187,60 +96,17 @@ pub(crate) enum Setting<'a> {
     FakeMajor,
 }
 
-/// Why an option cannot be taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Error {
-    /// There is no unit where one should be.
-    NoUnit,
-    /// The unit is [`UNITS`] or more.
-    UnitOutOfRange,
-    /// This byte is neither `=` nor a flag.
-    NotAFlag(u8),
-    /// There are more than [`FLAGS_MAX`] flags.
-    TooManyFlags,
-    /// The text ends before its `=`.
-    NoEquals,
-    /// Flag `d` says that there is no COW file, a second file that there is one.
-    DataWithBacking,
-    /// The first field is empty.
-    NoFile,
-    /// There is a field after the serial number.
-    TooManyFields,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::NoUnit => {
-                write!(f, "couldn't parse device number: expected 0 to ")?;
-                write!(f, "{} or a to {}", UNITS - 1, letter(UNITS - 1))
-            }
-            Error::UnitOutOfRange => {
-                write!(f, "device number out of range: the last is ")?;
-                write!(f, "{} or {}", UNITS - 1, letter(UNITS - 1))
-            }
-            Error::NotAFlag(byte) => {
-                write!(f, "expected '=' or flag letter (r, s, c, t or d), not '")?;
-                write!(f, "{}'", byte.escape_ascii())
-            }
-            Error::TooManyFlags => write!(f, "too many flags: more than {FLAGS_MAX}"),
-            Error::NoEquals => f.write_str("missing '='"),
-            Error::DataWithBacking => {
-                f.write_str("flag 'd' (not a COW file) together with a second file")
-            }
-            Error::NoFile => f.write_str("no file named"),
-            Error::TooManyFields => {
-                f.write_str("too many fields: at most a file, its backing file and a serial number")
-            }
-        }
-    }
-}
-
 // The kernel's printing macros take a trait of the kernel crate's own.
 #[cfg(CONFIG_RUST)]
 mod kernel_display {
-    use super::{Brief, Error, Flags, Text};
+    use super::{Abbreviated, Error, Escaped, Flags, Letters};
     use core::fmt;
+
+    impl kernel::fmt::Display for Letters {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Display::fmt(self, f)
+        }
+    }
 
     impl kernel::fmt::Display for Error {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -254,13 +120,13 @@ mod kernel_display {
         }
     }
 
-    impl kernel::fmt::Display for Brief<'_> {
+    impl kernel::fmt::Display for Abbreviated<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             fmt::Display::fmt(self, f)
         }
     }
 
-    impl kernel::fmt::Display for Text<'_> {
+    impl kernel::fmt::Display for Escaped<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             fmt::Display::fmt(self, f)
         }
@@ -281,18 +147,6 @@ pub(crate) fn parse(text: &[u8]) -> Result<Setting<'_>, Error> {
     match number(value) {
         Some((_, [])) => Ok(Setting::FakeMajor),
         _ => unit(value).map(Setting::Unit),
-    }
-}
-
-/// Parses the name of a unit, all of `text`: a decimal number or a letter.
-pub(crate) fn parse_unit(text: &[u8]) -> Result<usize, Error> {
-    // Elsewhere these are octal and hexadecimal numbers.
-    if let [b'0', _, ..] = text {
-        return Err(Error::NoUnit);
-    }
-    match leading_unit(text)? {
-        (unit, []) => Ok(unit),
-        _ => Err(Error::NoUnit),
     }
 }
 
@@ -319,18 +173,6 @@ fn unit(text: &[u8]) -> Result<Options<'_>, Error> {
     Options::new(unit, flags, file, backing, serial)
 }
 
-/// The unit that `text` begins with, and what follows it.
-fn leading_unit(text: &[u8]) -> Result<(usize, &[u8]), Error> {
-    let (unit, rest) = match text.split_first() {
-        Some((&c @ b'a'..=b'z', rest)) => (u64::from(c - b'a'), rest),
-        _ => number(text).ok_or(Error::NoUnit)?,
-    };
-    match usize::try_from(unit) {
-        Ok(unit) if unit < UNITS => Ok((unit, rest)),
-        _ => Err(Error::UnitOutOfRange),
-    }
-}
-
 /// The flags that `text` has before a `=` or its end, and what follows them.
 fn leading_flags(text: &[u8]) -> Result<(Flags, &[u8]), Error> {
     let mut flags = Flags::default();
@@ -348,31 +190,6 @@ fn leading_flags(text: &[u8]) -> Result<(Flags, &[u8]), Error> {
         }
     }
     Ok((flags, rest))
-}
-
-/// The number that `text` begins with, and what follows it. As in the kernel's
-/// `simple_strtoul(.., 0)`, `0x` begins a hexadecimal and `0` an octal number; one that is too
-/// great for 64 bits is [`u64::MAX`] here, instead of some small number.
-fn number(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (radix, digits) = match text {
-        [b'0', b'x' | b'X', digits @ ..] if digits.first().is_some_and(u8::is_ascii_hexdigit) => {
-            (16, digits)
-        }
-        [b'0', ..] => (8, text),
-        _ => (10, text),
-    };
-    let mut value: u64 = 0;
-    let mut rest = digits;
-    while let Some((&c, after)) = rest.split_first() {
-        let Some(digit) = char::from(c).to_digit(radix) else {
-            break;
-        };
-        value = value
-            .saturating_mul(u64::from(radix))
-            .saturating_add(u64::from(digit));
-        rest = after;
-    }
-    (rest.len() < digits.len()).then_some((value, rest))
 }
 
 #[cfg(any(test, CONFIG_BLK_DEV_RUST_UBD_KUNIT_TEST))]
@@ -408,6 +225,7 @@ mod tests {
             flags: Flags::default(),
             file,
             backing: None,
+            create: false,
             serial: None,
         }))
     }
@@ -423,16 +241,30 @@ mod tests {
         assert_eq!(parse(b"p=f"), plain(15, b"f"));
         assert_eq!(parse(b"=3=f"), plain(3, b"f"));
         assert_eq!(parse(b"=b=f"), plain(1, b"f"));
+        assert_eq!(parse(b"16=f"), plain(16, b"f"));
+        assert_eq!(parse(b"0x10=f"), plain(16, b"f"));
+        assert_eq!(parse(b"020=f"), plain(16, b"f"));
+        assert_eq!(parse(b"=1048575=f"), plain(1048575, b"f"));
+        for (text, unit) in [
+            (&b"q=f"[..], 16),
+            (b"z=f", 25),
+            (b"aa=f", 26),
+            (b"az=f", 51),
+            (b"ba=f", 52),
+            (b"zz=f", 701),
+            (b"aaa=f", 702),
+            (b"bgqcv=f", 1048575),
+        ] {
+            assert_eq!(parse(text), plain(unit, b"f"));
+        }
 
         assert_eq!(parse(b""), Err(Error::NoUnit));
         assert_eq!(parse(b"A=f"), Err(Error::NoUnit));
         assert_eq!(parse(b"-1=f"), Err(Error::NoUnit));
         assert_eq!(parse(b"="), Err(Error::NoUnit));
         assert_eq!(parse(b"=="), Err(Error::NoUnit));
-        assert_eq!(parse(b"16=f"), Err(Error::UnitOutOfRange));
-        assert_eq!(parse(b"0x10=f"), Err(Error::UnitOutOfRange));
-        assert_eq!(parse(b"020=f"), Err(Error::UnitOutOfRange));
-        assert_eq!(parse(b"q=f"), Err(Error::UnitOutOfRange));
+        assert_eq!(parse(b"1048576=f"), Err(Error::UnitOutOfRange));
+        assert_eq!(parse(b"bgqcw=f"), Err(Error::UnitOutOfRange));
         // 2^64 and far more: no wrapping around to a unit that exists.
         assert_eq!(parse(b"18446744073709551616=f"), Err(Error::UnitOutOfRange));
         assert_eq!(
@@ -473,6 +305,44 @@ mod tests {
         assert_eq!(parse(b"=0rs"), Err(Error::NoEquals));
     }
 
+    /// The unit and the flags of an option.
+    fn named(text: &[u8]) -> Option<(usize, Flags)> {
+        match parse(text) {
+            Ok(Setting::Unit(options)) => Some((options.unit, options.flags)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn letters_at_the_end_are_flags() {
+        // As User-mode Linux has them, and units behind its own.
+        for (text, unit, flags) in [
+            (&b"ac=f"[..], 0, &b"c"[..]),
+            (b"ctt=f", 2, b"t"),
+            (b"cd=f", 2, b"d"),
+            (b"drs=f", 3, b"rs"),
+            (b"q=f", 16, b""),
+            (b"r=f", 17, b""),
+            (b"rs=f", 17, b"s"),
+            (b"ss=f", 18, b"s"),
+            (b"tdcsr=f", 19, b"rscd"),
+            (b"qr=f", 16, b"r"),
+            (b"aa=f", 26, b""),
+            (b"aar=f", 26, b"r"),
+            (b"aaras=f", 18720, b"s"),
+        ] {
+            let flags = parse_flags(flags).unwrap_or_default();
+            assert_eq!(named(text), Some((unit, flags)));
+        }
+        // By number there is no doubt.
+        assert_eq!(named(b"28=f"), Some((28, Flags::default())));
+        assert_eq!(parse_unit(b"ac"), Ok(28));
+        assert_eq!(parse(b"arrrrrrr=f"), Err(Error::TooManyFlags));
+        assert_eq!(parse(b"aaR=f"), Err(Error::NotAFlag(b'R')));
+        assert_eq!(parse(b"aa1=f"), Err(Error::NotAFlag(b'1')));
+        assert_eq!(parse(b"rs"), Err(Error::NoEquals));
+    }
+
     #[test]
     fn fields_may_be_absent() {
         let mut options = Options {
@@ -480,6 +350,7 @@ mod tests {
             flags: Flags::default(),
             file: b"f",
             backing: Some(b"b"),
+            create: true,
             serial: Some(b"s"),
         };
         assert_eq!(parse(b"2=f:b:s"), Ok(Setting::Unit(options)));
@@ -490,6 +361,7 @@ mod tests {
         assert_eq!(parse(b"2=f:b,"), Ok(Setting::Unit(options)));
         assert!(Line::is(&options, b"2=f,b"));
         options.backing = None;
+        options.create = false;
         assert_eq!(parse(b"2=f"), Ok(Setting::Unit(options)));
         assert_eq!(parse(b"2=f,,"), Ok(Setting::Unit(options)));
         assert!(Line::is(&options, b"2=f"));
@@ -522,6 +394,13 @@ mod tests {
         assert_eq!(parse_unit(b"15"), Ok(15));
         assert_eq!(parse_unit(b"a"), Ok(0));
         assert_eq!(parse_unit(b"p"), Ok(15));
+        assert_eq!(parse_unit(b"16"), Ok(16));
+        assert_eq!(parse_unit(b"aa"), Ok(26));
+        assert_eq!(parse_unit(b"rs"), Ok(18 * 26 + 18));
+        assert_eq!(parse_unit(b"1048575"), Ok(1048575));
+        assert_eq!(parse_unit(b"bgqcv"), Ok(1048575));
+        assert!(parse_unit(b"ubd").is_ok());
+        assert_eq!(parse_unit(b"ubda"), Err(Error::NoUnit));
         for text in [
             &b""[..],
             b"A",
@@ -530,12 +409,19 @@ mod tests {
             b"07",
             b"0x1",
             b"1r",
-            b"aa",
+            b"aA",
+            b"a1",
+            b"a ",
             b"1 ",
         ] {
             assert_eq!(parse_unit(text), Err(Error::NoUnit));
         }
-        for text in [&b"16"[..], b"q", b"99999999999999999999"] {
+        for text in [
+            &b"1048576"[..],
+            b"bgqcw",
+            b"99999999999999999999",
+            b"zzzzzzzzzzzzzzzzzzzz",
+        ] {
             assert_eq!(parse_unit(text), Err(Error::UnitOutOfRange));
         }
 
@@ -552,7 +438,7 @@ mod tests {
     #[test]
     fn messages_are_clean() {
         assert!(Line::is(
-            &Text(b"/t\xc3\xa9/\xff\n\x1b[1m"),
+            &Escaped(b"/t\xc3\xa9/\xff\n\x1b[1m"),
             b"/t\xc3\xa9/\\xff\\x0a\\x1b[1m"
         ));
         assert!(Line::is(
@@ -561,10 +447,17 @@ mod tests {
         ));
         assert!(Line::is(
             &Error::UnitOutOfRange,
-            b"device number out of range: the last is 15 or p"
+            b"device number out of range: the last is 1048575 or bgqcv"
         ));
-        assert_eq!(letter(0), 'a');
-        assert_eq!(letter(UNITS - 1), 'p');
-        assert_eq!(letter(usize::MAX), '?');
+        for (unit, letters) in [
+            (0, &b"a"[..]),
+            (FIXED_UNITS - 1, b"p"),
+            (25, b"z"),
+            (26, b"aa"),
+            (701, b"zz"),
+            (702, b"aaa"),
+        ] {
+            assert!(Line::is(&Letters(unit), letters));
+        }
     }
 }

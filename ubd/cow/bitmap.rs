@@ -5,29 +5,30 @@
 //!
 //! Bit `i` of the bitmap is sector `i`, the lowest bit of a byte first. The bitmap is kept in pages
 //! of [`PAGE_LEN`] bytes, whatever the kernel's page size; a page is there once it has been read
-//! from the file, and stays. A page that has bits that the file lacks is dirty.
+//! from the file, or all of its bits have been set, and stays. One that is all ones from then on
+//! needs no memory of its own. A page that has bits that the file lacks is dirty.
 //!
 //! Unless they say otherwise, the methods may be called by any number of threads at a time, and
 //! take no lock.
 
-use crate::ubd::plan::SectorMap;
+use crate::ubd::engine::plan::SectorMap;
 use kernel::{
     alloc::{flags::__GFP_NOWARN, AllocError},
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Full, Relaxed},
+        atomic::{Atomic, Full},
         barrier::smp_mb,
         SetOnce,
     },
 };
 
-/// Length of a page of the bitmap, in bytes.
-pub(crate) const PAGE_LEN: usize = 4096;
+mod added;
+mod dirty;
+mod page;
 
-/// How many sectors' bits are in a page.
-pub(crate) const PAGE_SECTORS: u64 = PAGE_LEN as u64 * 8;
-
-const PAGE_WORDS: usize = PAGE_LEN / 8;
+use added::Added;
+use page::{low_bits, Page, PAGE_WORDS};
+pub(crate) use page::{PageBytes, PAGE_LEN, PAGE_SECTORS};
 
 /// How many pages a leaf has: as many as there are bits in the word of its dirty marks.
 const LEAF_PAGES: u64 = 64;
@@ -35,18 +36,9 @@ const LEAF_PAGES: u64 = 64;
 /// How many leaves a group has: the bits of 4 TiB of disk with sectors of 512 bytes.
 const GROUP_LEAVES: u64 = 4096;
 
-/// A page of the bitmap, as in the file.
-pub(crate) type PageBytes = [u8; PAGE_LEN];
-
 /// The page of this number has to be read from the file first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct NotLoaded(pub(crate) u64);
-
-struct Page {
-    words: KVec<Atomic<u64>>,
-    /// How many callers have set bits of which the page's dirty mark may not tell yet.
-    marking: Atomic<u32>,
-}
 
 struct Leaf {
     pages: KVec<SetOnce<Page>>,
@@ -64,6 +56,8 @@ struct Group {
 /// The bitmap.
 pub(crate) struct Bitmap {
     sectors: u64,
+    /// The sectors that have come in since.
+    pub(crate) added: Added,
     groups: KVVec<SetOnce<KBox<Group>>>,
 }
 
@@ -80,7 +74,11 @@ impl Bitmap {
         for _ in 0..count {
             groups.push(SetOnce::new(), flags)?;
         }
-        Ok(Self { sectors, groups })
+        Ok(Self {
+            sectors,
+            added: Added::new(),
+            groups,
+        })
     }
 
     #[inline]
@@ -109,14 +107,13 @@ impl Bitmap {
         self.find(page).map(|(_, page)| page)
     }
 
-    /// Puts page number `page` in place, with the bytes that were read from the file. Bits beyond
-    /// the last sector count as clear. If the page is there already, it stays as it is.
+    /// The slot of page number `page`; `None` if the bitmap has no such page.
     ///
     /// May sleep. For one caller at a time.
-    pub(crate) fn load(&self, page: u64, bytes: &PageBytes) -> Result<(), AllocError> {
+    fn slot(&self, page: u64) -> Result<Option<&SetOnce<Page>>, AllocError> {
         let number = page / LEAF_PAGES;
         let Some(slot) = self.groups.get((number / GROUP_LEAVES) as usize) else {
-            return Ok(());
+            return Ok(None);
         };
         if slot.as_ref().is_none() {
             let left = leaf_count(self.sectors) - number / GROUP_LEAVES * GROUP_LEAVES;
@@ -124,7 +121,7 @@ impl Bitmap {
         }
         let leaves = slot.as_ref().map(|group| &group.leaves);
         let Some(slot) = leaves.and_then(|all| all.get((number % GROUP_LEAVES) as usize)) else {
-            return Ok(());
+            return Ok(None);
         };
         if slot.as_ref().is_none() {
             let mut pages = KVec::with_capacity(LEAF_PAGES as usize, GFP_KERNEL)?;
@@ -134,23 +131,37 @@ impl Bitmap {
             let dirty = Atomic::new(0);
             slot.populate(KBox::new(Leaf { pages, dirty }, GFP_KERNEL)?);
         }
-        let mut words = KVec::with_capacity(PAGE_WORDS, GFP_KERNEL)?;
-        let mut left = self.sectors.saturating_sub(page * PAGE_SECTORS);
-        for bytes in bytes.chunks_exact(8) {
-            let mut word = [0; 8];
-            word.copy_from_slice(bytes);
-            words.push(
-                Atomic::new(u64::from_le_bytes(word) & low_bits(left)),
-                GFP_KERNEL,
-            )?;
-            left = left.saturating_sub(64);
-        }
         let leaf = slot.as_ref();
-        if let Some(slot) = leaf.and_then(|leaf| leaf.pages.get((page % LEAF_PAGES) as usize)) {
-            slot.populate(Page {
-                words,
-                marking: Atomic::new(0),
-            });
+        Ok(leaf.and_then(|leaf| leaf.pages.get((page % LEAF_PAGES) as usize)))
+    }
+
+    /// Puts page number `page` in place, with the bytes that were read from the file. Bits beyond
+    /// the last sector count as clear. If the page is there already, it stays as it is.
+    ///
+    /// May sleep. For one caller at a time, of this and [`Self::fill`].
+    pub(crate) fn load(&self, page: u64, bytes: &PageBytes) -> Result<(), AllocError> {
+        if let Some(slot) = self.slot(page)? {
+            let sectors = self.sectors.saturating_sub(page * PAGE_SECTORS);
+            slot.populate(Page::new(bytes, sectors)?);
+        }
+        Ok(())
+    }
+
+    /// Puts page number `page` in place, with all of its bits set, and marks it as dirty, as
+    /// [`Self::set`] does; for which it needs not be read. All of the bits must be of sectors. If
+    /// the page is there already, it stays as it is. `found` is how many bits are to count as set
+    /// in the file.
+    ///
+    /// May sleep. For one caller at a time, of this and [`Self::load`].
+    pub(crate) fn fill(&self, page: u64, found: u64, reserved: &mut u64) -> Result<(), AllocError> {
+        let slot = self.slot(page)?;
+        let filled = slot.is_some_and(|slot| slot.populate(Page::full(found)));
+        if let (true, Some((leaf, full))) = (filled, self.find(page)) {
+            // Before the mark, as behind setting bits.
+            smp_mb(Full);
+            self.mark(leaf, page);
+            full.marked();
+            self.added.add(PAGE_SECTORS - found, reserved);
         }
         Ok(())
     }
@@ -162,12 +173,21 @@ impl Bitmap {
 
     /// How many bits of page number `page` are set; `None` if it is not there.
     pub(crate) fn count(&self, page: u64) -> Option<u64> {
-        let words = self.page(page)?.words.iter();
-        Some(
-            words
-                .map(|word| u64::from(word.load(Relaxed).count_ones()))
-                .sum(),
-        )
+        self.page(page).map(Page::count)
+    }
+
+    /// How many bits of page number `page` were set in the file; `None` if it is not there.
+    pub(crate) fn found(&self, page: u64) -> Option<u64> {
+        self.page(page).map(Page::found)
+    }
+
+    /// How many of the sectors from `start` up to, not including, `end` have no bit set.
+    pub(crate) fn missing(&self, start: u64, end: u64) -> Result<u64, NotLoaded> {
+        (start / 64..end.div_ceil(64)).try_fold(0, |missing, index| {
+            let from = low_bits(start.saturating_sub(index * 64));
+            let clear = !self.word(index)? & low_bits(end - index * 64) & !from;
+            Ok(missing + u64::from(clear.count_ones()))
+        })
     }
 
     /// The number of the page that has the bit of `sector`.
@@ -176,86 +196,24 @@ impl Bitmap {
     }
 
     /// Sets the bits of the sectors from `start` up to, not including, `end`, and marks the pages
-    /// where that changed anything as dirty.
+    /// where that changed anything as dirty. Of those that were not set, `reserved` count already
+    /// as [`added`](Self::added); what is left of it is left there.
     ///
     /// What was written before to memory or to a file is seen by whoever sees the bits set. A
     /// [`Self::take_dirty`] that starts after this has returned finds the bits on disk, or takes
     /// their page. Returns the first page that is not there, with no bit set at all of that one
     /// and those behind it.
-    pub(crate) fn set(&self, start: u64, end: u64) -> Result<(), NotLoaded> {
+    pub(crate) fn set(&self, start: u64, end: u64, reserved: &mut u64) -> Result<(), NotLoaded> {
         let mut at = start;
         while at < end {
             let number = Self::page_of(at);
             let page_end = ((number + 1) * PAGE_SECTORS).min(end);
-            self.set_in_page(number, at % PAGE_SECTORS, page_end - at)?;
+            let (leaf, page) = self.find(number).ok_or(NotLoaded(number))?;
+            let new = page.set(at % PAGE_SECTORS, page_end - at, || self.mark(leaf, number));
+            self.added.add(new, reserved);
             at = page_end;
         }
         Ok(())
-    }
-
-    fn set_in_page(&self, number: u64, start: u64, count: u64) -> Result<(), NotLoaded> {
-        let (leaf, page) = self.find(number).ok_or(NotLoaded(number))?;
-        let end = start + count;
-        if start / 64 == (end - 1) / 64 {
-            // Most requests: there is no need to look at a list of one.
-            if let Some(word) = page.words.get((start / 64) as usize) {
-                self.set_in_word(leaf, page, number, word, low_bits(count) << (start % 64));
-            }
-            return Ok(());
-        }
-        let masks = || {
-            (start / 64..end.div_ceil(64)).filter_map(|index| {
-                let word = page.words.get(index as usize)?;
-                let from = start.saturating_sub(index * 64);
-                Some((word, low_bits(end - index * 64) & !low_bits(from)))
-            })
-        };
-        let all_set = masks().all(|(word, mask)| word.load(Acquire) & mask == mask);
-        // If set by others, these may be between setting them and marking the page, and their mark
-        // may come too late for a flush that follows our request: then mark it here too.
-        if all_set && page.marking.load(Acquire) == 0 {
-            return Ok(());
-        }
-        page.marking.fetch_add(1, Full);
-        for (word, mask) in masks() {
-            set_bits(word, mask);
-        }
-        self.mark(leaf, number);
-        page.marking.fetch_sub(1, Full);
-        Ok(())
-    }
-
-    /// [`Self::set_in_page`] of the bits of `mask` in one word.
-    #[inline]
-    fn set_in_word(&self, leaf: &Leaf, page: &Page, number: u64, word: &Atomic<u64>, mask: u64) {
-        if word.load(Acquire) & mask == mask && page.marking.load(Acquire) == 0 {
-            return;
-        }
-        page.marking.fetch_add(1, Full);
-        set_bits(word, mask);
-        self.mark(leaf, number);
-        page.marking.fetch_sub(1, Full);
-    }
-
-    /// Marks page number `page` as dirty.
-    pub(crate) fn mark_dirty(&self, page: u64) {
-        if let Some(leaf) = self.leaf(page) {
-            self.mark(leaf, page);
-        }
-    }
-
-    fn mark(&self, leaf: &Leaf, page: u64) {
-        // The leaf's mark comes last, so that who takes it finds the page's. Either can be there
-        // already: the page's by one who has not come to the leaf's yet, so that what is seen of
-        // that must not be older than what is seen of the page's.
-        mark_bit(&leaf.dirty, page % LEAF_PAGES);
-        smp_mb(Full);
-        let number = page / LEAF_PAGES;
-        let words = self.group(number).map(|group| &group.dirty);
-        let word = words.and_then(|words| words.get((number % GROUP_LEAVES / 64) as usize));
-        if let Some(word) = word {
-            mark_bit(word, number % 64);
-        }
     }
 
     /// The groups that have been touched.
@@ -264,82 +222,11 @@ impl Bitmap {
         groups.map(|group| &**group)
     }
 
-    /// Whether there are dirty pages.
-    pub(crate) fn is_dirty(&self) -> bool {
-        let mut words = self.groups().flat_map(|group| group.dirty.iter());
-        words.any(|word| word.load(Acquire) != 0)
-    }
-
-    /// How many pages are marked as dirty. A figure for people, not exact while bits are set.
-    pub(crate) fn dirty_pages(&self) -> u64 {
-        let leaves = self.groups().flat_map(|group| group.leaves.iter());
-        leaves
-            .filter_map(SetOnce::as_ref)
-            .map(|leaf| u64::from(leaf.dirty.load(Relaxed).count_ones()))
-            .sum()
-    }
-
-    /// Takes dirty pages, from page number `from` on: calls `take` with the number of each, whose
-    /// mark is gone by then, until `take` returns false, which also gives the mark back. Returns
-    /// where to go on from, or `None` when the end was reached.
-    ///
-    /// For one caller at a time.
-    pub(crate) fn take_dirty(&self, from: u64, mut take: impl FnMut(u64) -> bool) -> Option<u64> {
-        let first_leaf = from / LEAF_PAGES;
-        for group in first_leaf / GROUP_LEAVES..self.groups.len() as u64 {
-            let start = group * GROUP_LEAVES;
-            let Some(group) = self.group(start) else {
-                continue;
-            };
-            for (word, start) in group.dirty.iter().zip((start..).step_by(64)) {
-                let passed = low_bits(first_leaf.saturating_sub(start));
-                let mut leaves = clear_bits(word, !passed);
-                while leaves != 0 {
-                    let number = start + u64::from(leaves.trailing_zeros());
-                    leaves &= leaves - 1;
-                    if let Some(stopped) = self.take_dirty_in_leaf(number, from, &mut take) {
-                        set_bits(word, leaves);
-                        return Some(stopped);
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    fn take_dirty_in_leaf(
-        &self,
-        number: u64,
-        from: u64,
-        take: &mut impl FnMut(u64) -> bool,
-    ) -> Option<u64> {
-        let first = number * LEAF_PAGES;
-        let leaf = self.leaf(first)?;
-        let passed = low_bits(from.saturating_sub(first));
-        let mut pages = clear_bits(&leaf.dirty, !passed);
-        if leaf.dirty.load(Relaxed) & passed != 0 {
-            self.mark_dirty(
-                first + u64::from((leaf.dirty.load(Relaxed) & passed).trailing_zeros()),
-            );
-        }
-        while pages != 0 {
-            let page = first + u64::from(pages.trailing_zeros());
-            if !take(page) {
-                set_bits(&leaf.dirty, pages);
-                self.mark_dirty(page);
-                return Some(page);
-            }
-            pages &= pages - 1;
-        }
-        None
-    }
-
     /// Copies page number `page` as it is now, in the file's byte order. Zeros if it is not there.
     pub(crate) fn copy_page(&self, page: u64, bytes: &mut PageBytes) {
-        bytes.fill(0);
-        let Some(page) = self.page(page) else { return };
-        for (word, bytes) in page.words.iter().zip(bytes.chunks_exact_mut(8)) {
-            bytes.copy_from_slice(&word.load(Acquire).to_le_bytes());
+        match self.page(page) {
+            Some(page) => page.copy(bytes),
+            None => bytes.fill(0),
         }
     }
 }
@@ -365,8 +252,7 @@ impl SectorMap for Bitmap {
     fn word(&self, index: u64) -> Result<u64, NotLoaded> {
         let number = index / PAGE_WORDS as u64;
         let page = self.page(number).ok_or(NotLoaded(number))?;
-        let word = page.words.get(index as usize % PAGE_WORDS);
-        Ok(word.map_or(0, |word| word.load(Acquire)))
+        Ok(page.word(index as usize % PAGE_WORDS))
     }
 }
 
@@ -375,50 +261,11 @@ fn leaf_count(sectors: u64) -> u64 {
     sectors.div_ceil(PAGE_SECTORS).div_ceil(LEAF_PAGES)
 }
 
-/// A word whose lowest `count` bits are set; all of them from 64 on.
-fn low_bits(count: u64) -> u64 {
-    if count >= 64 {
-        u64::MAX
-    } else {
-        (1 << count) - 1
-    }
-}
-
-/// Sets the bit number `bit`.
-///
-/// To be called behind a full barrier, as setting the bits of a page is: if the mark is there
-/// already, who takes it away later sees what was stored before the barrier.
-fn mark_bit(word: &Atomic<u64>, bit: u64) {
-    if word.load(Relaxed) & 1 << bit == 0 {
-        set_bits(word, 1 << bit);
-    }
-}
-
-/// Sets the bits of `mask`. A full barrier.
-fn set_bits(word: &Atomic<u64>, mask: u64) {
-    let mut old = word.load(Relaxed);
-    while let Err(now) = word.cmpxchg(old, old | mask, Full) {
-        old = now;
-    }
-}
-
-/// Clears the bits of `mask`, and returns those of them that were set.
-fn clear_bits(word: &Atomic<u64>, mask: u64) -> u64 {
-    let mut old = word.load(Relaxed);
-    while old & mask != 0 {
-        match word.cmpxchg(old, old & !mask, Full) {
-            Ok(_) => return old & mask,
-            Err(now) => old = now,
-        }
-    }
-    0
-}
-
 #[cfg(any(test, CONFIG_BLK_DEV_RUST_UBD_KUNIT_TEST))]
 #[cfg_attr(not(test), kernel::prelude::kunit_tests(rnull_ubd_bitmap))]
 mod tests {
     use super::*;
-    use crate::ubd::plan;
+    use crate::ubd::engine::plan;
 
     fn loaded(sectors: u64) -> Result<Bitmap, AllocError> {
         let bitmap = Bitmap::new(sectors)?;
@@ -433,12 +280,12 @@ mod tests {
         let Ok(bitmap) = Bitmap::new(3 * PAGE_SECTORS) else {
             return;
         };
-        assert_eq!(bitmap.set(0, 1), Err(NotLoaded(0)));
+        assert_eq!(bitmap.set(0, 1, &mut 0), Err(NotLoaded(0)));
         assert!(bitmap.load(1, &[0xff; PAGE_LEN]).is_ok());
         assert_eq!(bitmap.word(512), Ok(u64::MAX));
         assert_eq!(bitmap.word(1024), Err(NotLoaded(2)));
         assert_eq!(
-            bitmap.set(PAGE_SECTORS, 3 * PAGE_SECTORS),
+            bitmap.set(PAGE_SECTORS, 3 * PAGE_SECTORS, &mut 0),
             Err(NotLoaded(2))
         );
         assert!(!bitmap.is_dirty());
@@ -449,6 +296,33 @@ mod tests {
         let Ok(bitmap) = loaded(100) else { return };
         assert!(bitmap.load(0, &[0xff; PAGE_LEN]).is_ok());
         assert_eq!(bitmap.word(0), Ok(0));
+    }
+
+    #[test]
+    fn a_page_of_ones_is_as_any_other() {
+        let Ok(bitmap) = Bitmap::new(2 * PAGE_SECTORS) else {
+            return;
+        };
+        assert!(bitmap.load(0, &[0xff; PAGE_LEN]).is_ok());
+        assert_eq!(bitmap.set(5, 200, &mut 0), Ok(()));
+        assert!(!bitmap.is_dirty());
+        assert!(bitmap.fill(1, 5, &mut 0).is_ok());
+        assert_eq!(bitmap.dirty_pages(), 1);
+        assert_eq!(bitmap.count(1), Some(PAGE_SECTORS));
+        let found = plan::run(&bitmap, 7, 2 * PAGE_SECTORS);
+        assert_eq!(
+            found.map(|run| (run.in_cow, run.end)),
+            Ok((true, 2 * PAGE_SECTORS))
+        );
+        assert_eq!(bitmap.added.sectors(), PAGE_SECTORS - 5);
+        assert_eq!(bitmap.found(1), Some(5));
+        let mut bytes = [0; PAGE_LEN];
+        bitmap.copy_page(1, &mut bytes);
+        assert_eq!(bytes, [0xff; PAGE_LEN]);
+        // One that is there stays.
+        assert_eq!(bitmap.take_dirty(0, |page| page == 1), None);
+        assert!(bitmap.fill(0, 0, &mut 0).is_ok());
+        assert!(!bitmap.is_dirty());
     }
 
     #[test]
@@ -466,11 +340,33 @@ mod tests {
             return;
         };
         let (start, end) = (PAGE_SECTORS - 3, PAGE_SECTORS + 70);
-        assert_eq!(bitmap.set(start, end), Ok(()));
+        assert_eq!(bitmap.set(start, end, &mut 0), Ok(()));
         let found = plan::run(&bitmap, 0, 3 * PAGE_SECTORS);
         assert_eq!(found.map(|run| (run.in_cow, run.end)), Ok((false, start)));
         let found = plan::run(&bitmap, start, 3 * PAGE_SECTORS);
         assert_eq!(found.map(|run| (run.in_cow, run.end)), Ok((true, end)));
+    }
+
+    #[test]
+    fn what_comes_in_is_counted() {
+        let Ok(bitmap) = Bitmap::new(2 * PAGE_SECTORS) else {
+            return;
+        };
+        assert!(bitmap.load(0, &[0x11; PAGE_LEN]).is_ok());
+        assert!(bitmap.load(1, &[0; PAGE_LEN]).is_ok());
+        assert_eq!(bitmap.missing(1, 9), Ok(6));
+        assert_eq!(
+            bitmap.missing(60, PAGE_SECTORS + 70),
+            Ok(PAGE_SECTORS * 3 / 4 + 70 - 45)
+        );
+        let mut reserved = 4;
+        assert!(bitmap.added.reserve(reserved, 4));
+        assert_eq!(bitmap.set(0, 4, &mut reserved), Ok(()));
+        assert_eq!((bitmap.added.sectors(), reserved), (4, 1));
+        assert_eq!(bitmap.set(0, 130, &mut 0), Ok(()));
+        assert_eq!(bitmap.added.sectors(), 1 + 130 - 33);
+        assert_eq!(bitmap.missing(0, 131), Ok(1));
+        assert_eq!(bitmap.found(0), Some(PAGE_SECTORS / 4));
     }
 
     #[test]
@@ -483,7 +379,7 @@ mod tests {
         for page in touched {
             assert!(bitmap.load(page, &[0; PAGE_LEN]).is_ok());
             assert_eq!(
-                bitmap.set(page * PAGE_SECTORS + 8, page * PAGE_SECTORS + 16),
+                bitmap.set(page * PAGE_SECTORS + 8, page * PAGE_SECTORS + 16, &mut 0),
                 Ok(())
             );
         }
@@ -505,7 +401,7 @@ mod tests {
         assert!(taken == touched);
         assert!(!bitmap.is_dirty());
         // Setting what is set makes nothing dirty.
-        assert_eq!(bitmap.set(8, 16), Ok(()));
+        assert_eq!(bitmap.set(8, 16, &mut 0), Ok(()));
         assert!(!bitmap.is_dirty());
         bitmap.mark_dirty(pages - 1);
         assert_eq!(bitmap.dirty_pages(), 1);
@@ -517,7 +413,7 @@ mod tests {
             return;
         };
         let mut bytes = [0x55; PAGE_LEN];
-        assert_eq!(bitmap.set(9, 17), Ok(()));
+        assert_eq!(bitmap.set(9, 17, &mut 0), Ok(()));
         bitmap.copy_page(0, &mut bytes);
         assert_eq!(bytes.first(), Some(&0));
         assert_eq!(bytes.get(1), Some(&0xfe));

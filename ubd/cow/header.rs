@@ -16,7 +16,14 @@
 //! This file knows where the fields are. Whether their values make sense is the business of
 //! [`layout`](super::layout).
 
-use core::fmt;
+mod error;
+mod version;
+
+pub(crate) use error::Error;
+pub(crate) use version::Version;
+
+use super::reset;
+use version::{BROKEN, V3};
 
 /// The length in bytes of the longest header. More than this need not be read.
 pub(crate) const LEN_MAX: usize = BROKEN.len;
@@ -32,112 +39,6 @@ const NEWEST: u32 = 3;
 
 /// The only cow_format there is: a bitmap of sectors.
 const FORMAT_BITMAP: u32 = 0;
-
-/// The version of a header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Version {
-    /// Version 1, in the byte order of the machine that wrote it.
-    V1 {
-        /// Whether that machine was a big-endian one.
-        big_endian: bool,
-    },
-    /// Version 2.
-    V2,
-    /// Version 3.
-    V3,
-    /// Version 3 with the fields where a 64-bit compiler put them.
-    V3Broken,
-}
-
-impl Version {
-    /// Where this version has its fields.
-    fn fields(self) -> &'static Fields {
-        match self {
-            Version::V1 { .. } => &V1,
-            Version::V2 => &V2,
-            Version::V3 => &V3,
-            Version::V3Broken => &BROKEN,
-        }
-    }
-
-    /// The number in the version field.
-    fn number(self) -> u32 {
-        match self {
-            Version::V1 { .. } => 1,
-            Version::V2 => 2,
-            Version::V3 | Version::V3Broken => 3,
-        }
-    }
-
-    /// Whether all numbers are big-endian.
-    fn big_endian(self) -> bool {
-        !matches!(self, Version::V1 { big_endian: false })
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Version::V1 { big_endian: false } => "V1 (little-endian)",
-            Version::V1 { big_endian: true } => "V1 (big-endian)",
-            Version::V2 => "V2",
-            Version::V3 => "V3",
-            Version::V3Broken => "V3 (64-bit layout of before December 2005)",
-        })
-    }
-}
-
-/// The offsets of a version's fields, the space for its path and the whole length, in bytes.
-struct Fields {
-    path: usize,
-    path_space: usize,
-    mtime: usize,
-    size: usize,
-    sector_size: usize,
-    /// Of alignment and cow_format, which V1 and V2 do not have.
-    alignment_and_format: Option<(usize, usize)>,
-    len: usize,
-}
-
-const V1: Fields = Fields {
-    path: 8,
-    path_space: 256,
-    mtime: 264,
-    size: 268,
-    sector_size: 276,
-    alignment_and_format: None,
-    len: 280,
-};
-
-const V2: Fields = Fields {
-    path: 8,
-    path_space: 4096,
-    mtime: 4104,
-    size: 4108,
-    sector_size: 4116,
-    alignment_and_format: None,
-    len: 4120,
-};
-
-const V3: Fields = Fields {
-    path: 32,
-    path_space: 4096,
-    mtime: 8,
-    size: 12,
-    sector_size: 20,
-    alignment_and_format: Some((24, 28)),
-    len: 4128,
-};
-
-const BROKEN: Fields = Fields {
-    path: 36,
-    path_space: 4096,
-    mtime: 8,
-    size: 16,
-    sector_size: 24,
-    alignment_and_format: Some((28, 32)),
-    len: 4136,
-};
 
 /// A header's content, of any version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,124 +58,15 @@ pub(crate) struct Header<'a> {
     pub(crate) backing_file: &'a [u8],
 }
 
-/// Why bytes are no usable header, or a header cannot be written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Error {
-    /// The file ends within its header.
-    Short {
-        /// The header's version.
-        version: Version,
-        /// How many bytes there are.
-        len: usize,
-    },
-    /// The magic is right, the version is none that exists.
-    UnknownVersion(u32),
-    /// The magic is right and little-endian, and the version is not the one that can be.
-    LittleEndian(u32),
-    /// V3: the cow_format is none that exists.
-    UnknownFormat(u32),
-    /// The path has no terminating zero.
-    EndlessPath {
-        /// The header's version.
-        version: Version,
-    },
-    /// The path is empty.
-    EmptyPath,
-    /// To be written: the path has a zero byte in it.
-    ZeroInPath,
-    /// To be written: the path is longer than the version has space for.
-    PathTooLong {
-        /// The header's version.
-        version: Version,
-        /// The path's length in bytes, without the terminating zero.
-        len: usize,
-    },
-    /// To be written: the buffer is shorter than the header.
-    BufferTooShort {
-        /// The header's version.
-        version: Version,
-        /// The buffer's length in bytes.
-        len: usize,
-    },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Error::Short { version, len } => {
-                let need = version.fields().len;
-                write!(
-                    f,
-                    "short COW header: {len} of the {need} bytes of a {version}"
-                )
-            }
-            Error::UnknownVersion(version) => {
-                write!(f, "unknown COW version {version}: known are 1 to {NEWEST}")
-            }
-            Error::LittleEndian(version) => {
-                write!(
-                    f,
-                    "COW version {version} in little-endian byte order: only 1 can be"
-                )
-            }
-            Error::UnknownFormat(format) => write!(
-                f,
-                "unknown cow_format {format} in the COW header: known is only {FORMAT_BITMAP}"
-            ),
-            Error::EndlessPath { version } => {
-                let space = version.fields().path_space;
-                write!(
-                    f,
-                    "no zero byte ends the backing file's path in the {space} bytes that \
-                     the COW header ({version}) has for it"
-                )
-            }
-            Error::EmptyPath => f.write_str("empty path of the backing file in the COW header"),
-            Error::ZeroInPath => f.write_str("zero byte in the path of the backing file"),
-            Error::PathTooLong { version, len } => {
-                let max = version.fields().path_space - 1;
-                write!(
-                    f,
-                    "path of the backing file too long for a COW header ({version}): \
-                     {len} bytes, the limit is {max}"
-                )
-            }
-            Error::BufferTooShort { version, len } => {
-                let need = version.fields().len;
-                write!(
-                    f,
-                    "buffer of {len} bytes for the {need} bytes of a COW header ({version})"
-                )
-            }
-        }
-    }
-}
-
-// The kernel's printing macros take a trait of the kernel crate's own.
-#[cfg(CONFIG_RUST)]
-mod kernel_display {
-    use super::{Error, Version};
-    use core::fmt;
-
-    impl kernel::fmt::Display for Error {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            fmt::Display::fmt(self, f)
-        }
-    }
-
-    impl kernel::fmt::Display for Version {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            fmt::Display::fmt(self, f)
-        }
-    }
-}
-
 /// Parses the header that `bytes`, the first [`LEN_MAX`] bytes of a file or all of a shorter one,
 /// begin with. `Ok(None)` if this is no COW file: no magic, or fewer bytes than magic and version.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Header<'_>>, Error> {
     let (Some(magic), Some(number)) = (bytes.first_chunk(), chunk(bytes, 4)) else {
         return Ok(None);
     };
+    if reset::is_marked(bytes) {
+        return Err(Error::Resetting);
+    }
     let version = if u32::from_be_bytes(*magic) == MAGIC {
         match u32::from_be_bytes(number) {
             1 => Version::V1 { big_endian: true },
@@ -438,6 +230,7 @@ impl Header<'_> {
 #[cfg(any(test, CONFIG_BLK_DEV_RUST_UBD_KUNIT_TEST))]
 #[cfg_attr(not(test), ::kernel::macros::kunit_tests(rnull_ubd_header))]
 mod tests {
+    use super::version::Fields;
     use super::*;
 
     /// What all the headers here say; the alignment only where there is one.

@@ -4,65 +4,75 @@
 //!
 //! C header: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
-use super::blk_mq::Operations;
-use super::gen_disk::{data_of, Capacity};
+use super::gen_disk::{Capacity, Private};
 use core::marker::PhantomData;
 use kernel::{bindings, ffi::c_char, page::PAGE_SIZE, prelude::*, str::Formatter};
 
-/// A file in a disk's folder in sysfs that can be read.
-pub(crate) trait Attribute<T: Operations>: 'static {
+/// A file in the folder in sysfs of a disk with data `D` that can be read.
+pub(crate) trait Attribute<D>: 'static {
     /// The file's name.
     const NAME: &'static CStr;
 
     /// Writes the file's contents, with a newline at the end, to `out`, which has space for a page.
     ///
     /// May sleep.
-    fn show(data: &T::Data, out: &mut Formatter<'_>) -> Result;
+    fn show(data: &D, out: &mut Formatter<'_>) -> Result;
 }
 
-/// A file in a disk's folder in sysfs that can be written, by root.
-pub(crate) trait Action<T: Operations>: 'static {
+/// A file in the folder in sysfs of a disk with data `D` that can be written, by root.
+pub(crate) trait Action<D>: 'static {
     /// The file's name.
     const NAME: &'static CStr;
 
     /// Does what `text`, all that was written to the file at once, says.
     ///
     /// May sleep.
-    fn store(data: &T::Data, capacity: Capacity<'_>, text: &[u8]) -> Result;
+    fn store(data: &D, capacity: Capacity<'_>, text: &[u8]) -> Result;
 }
 
 /// An [`Attribute`] or an [`Action`] by its C structure.
 #[derive(Clone, Copy)]
-pub(crate) struct AttributeRef<T: Operations> {
+pub(crate) struct AttributeRef<D> {
     attribute: &'static bindings::device_attribute,
-    operations: PhantomData<T>,
+    data: PhantomData<D>,
 }
 
-impl<T: Operations> AttributeRef<T> {
+impl<D> AttributeRef<D> {
     /// The attribute `A`.
-    pub(crate) const fn new<A: Attribute<T>>() -> Self {
+    pub(crate) const fn new<A: Attribute<D>>() -> Self {
         Self {
-            attribute: &Vtable::<T, A>::READABLE,
-            operations: PhantomData,
+            attribute: &Vtable::<D, A>::READABLE,
+            data: PhantomData,
         }
     }
 
     /// The action `A`.
-    pub(crate) const fn new_action<A: Action<T>>() -> Self {
+    pub(crate) const fn new_action<A: Action<D>>() -> Self {
         Self {
-            attribute: &Vtable::<T, A>::WRITABLE,
-            operations: PhantomData,
+            attribute: &Vtable::<D, A>::WRITABLE,
+            data: PhantomData,
+        }
+    }
+
+    /// The setting `A`, which can be read, and written by root.
+    pub(crate) const fn new_setting<A: Attribute<D> + Action<D>>() -> Self {
+        Self {
+            attribute: &Vtable::<D, A>::SETTING,
+            data: PhantomData,
         }
     }
 }
+
+/// Attributes, by the folder below the disk's that they are in, or in that itself.
+pub(crate) type AttributeGroups<'a, D> = [(Option<&'static CStr>, &'a [AttributeRef<D>])];
 
 /// How many bytes an attribute can show, of a page that must not be full. What is longer is cut,
 /// and still ends with a newline.
 const ROOM: usize = PAGE_SIZE - 2;
 
-struct Vtable<T, A>(PhantomData<(T, A)>);
+struct Vtable<D, A>(PhantomData<(D, A)>);
 
-impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
+impl<D, A: Attribute<D>> Vtable<D, A> {
     const READABLE: bindings::device_attribute = {
         let mut attr: bindings::attribute = pin_init::zeroed();
         attr.name = kernel::str::as_char_ptr_in_const_context(A::NAME);
@@ -78,7 +88,8 @@ impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
 
     /// # Safety
     ///
-    /// To be called by sysfs only, for a disk made by [`super::gen_disk::GenDisk`].
+    /// To be called by sysfs only, for a disk with data `D`, made by
+    /// [`super::gen_disk::GenDiskBuilder`].
     unsafe extern "C" fn show(
         dev: *mut bindings::device,
         _attr: *mut bindings::device_attribute,
@@ -86,7 +97,7 @@ impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
     ) -> isize {
         // SAFETY: The device is that of a disk, and who takes its attributes away waits until this
         // has returned.
-        let data = unsafe { data_of::<T>(dev) };
+        let data = unsafe { Private::<D>::queue_data(dev) };
         // SAFETY: sysfs gives a page to be filled.
         let page = unsafe { core::slice::from_raw_parts_mut(buf.cast::<u8>(), PAGE_SIZE) };
         let (text, end) = page.split_at_mut(ROOM);
@@ -104,7 +115,7 @@ impl<T: Operations, A: Attribute<T>> Vtable<T, A> {
     }
 }
 
-impl<T: Operations, A: Action<T>> Vtable<T, A> {
+impl<D, A: Action<D>> Vtable<D, A> {
     const WRITABLE: bindings::device_attribute = {
         let mut attr: bindings::attribute = pin_init::zeroed();
         attr.name = kernel::str::as_char_ptr_in_const_context(A::NAME);
@@ -120,7 +131,8 @@ impl<T: Operations, A: Action<T>> Vtable<T, A> {
 
     /// # Safety
     ///
-    /// To be called by sysfs only, for a disk made by [`super::gen_disk::GenDisk`].
+    /// To be called by sysfs only, for a disk with data `D`, made by
+    /// [`super::gen_disk::GenDiskBuilder`].
     unsafe extern "C" fn store(
         dev: *mut bindings::device,
         _attr: *mut bindings::device_attribute,
@@ -129,7 +141,7 @@ impl<T: Operations, A: Action<T>> Vtable<T, A> {
     ) -> isize {
         // SAFETY: The device is that of a disk, and who takes its attributes away waits until this
         // has returned.
-        let data = unsafe { data_of::<T>(dev) };
+        let data = unsafe { Private::<D>::queue_data(dev) };
         // SAFETY: sysfs gives what was written, which is at most a page.
         let text = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), len) };
         // SAFETY: As above, and the disk stays until its attributes are gone.
@@ -139,6 +151,17 @@ impl<T: Operations, A: Action<T>> Vtable<T, A> {
             Err(e) => e.to_errno() as isize,
         }
     }
+}
+
+impl<D, A: Attribute<D> + Action<D>> Vtable<D, A> {
+    const SETTING: bindings::device_attribute = bindings::device_attribute {
+        attr: bindings::attribute {
+            mode: 0o644,
+            ..Self::READABLE.attr
+        },
+        __bindgen_anon_2: Self::WRITABLE.__bindgen_anon_2,
+        ..Self::READABLE
+    };
 }
 
 /// Attributes in one folder, for as long as their disk.
@@ -154,11 +177,8 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// The groups of attributes, each with the name of its folder below the disk's, or in that
-    /// itself.
-    pub(super) fn new<T: Operations>(
-        all: &[(Option<&'static CStr>, &[AttributeRef<T>])],
-    ) -> Result<Self> {
+    /// The groups as the block layer wants them.
+    pub(super) fn new<D>(all: &AttributeGroups<'_, D>) -> Result<Self> {
         let mut groups = KVec::with_capacity(all.len(), GFP_KERNEL)?;
         let mut attributes = KVec::with_capacity(all.len(), GFP_KERNEL)?;
         for (name, refs) in all {

@@ -7,9 +7,10 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-pub(crate) use super::request::{Completions, Operation, Request, RequestList};
+pub(crate) use super::request::{Command, Flag, IoCompletionBatch, Request};
+pub(crate) use super::request_stack::{RequestStack, Requests};
 
-use super::request::RequestData;
+use super::request::{DirectData, RequestData};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::{bindings, error, prelude::*, types::Opaque, uaccess::UserPtr};
@@ -17,30 +18,35 @@ use kernel::{bindings, error, prelude::*, types::Opaque, uaccess::UserPtr};
 /// What a blk-mq driver does with requests.
 pub(crate) trait Operations: Sized + 'static {
     /// The driver's data of one disk.
-    type Data: Send + Sync;
+    type QueueData: Send + Sync;
 
     /// Takes a request of hardware queue `queue`. With `last` unset more will follow, or
     /// [`Self::commit_rqs`].
     ///
     /// Called where sleeping is allowed, but by tasks that hold locks of the file systems above.
-    fn queue_rq(data: &Self::Data, queue: usize, rq: Request<Self>, last: bool);
+    fn queue_rq(data: &Self::QueueData, queue: usize, rq: Request, last: bool);
 
     /// Nothing follows what was queued on `queue` with `last` unset.
-    fn commit_rqs(data: &Self::Data, queue: usize);
-
-    /// Takes a request that was put on a workqueue by [`Request::queue_work`]. May sleep.
-    fn work(data: &Self::Data, rq: Request<Self>);
+    fn commit_rqs(data: &Self::QueueData, queue: usize);
 
     /// Takes back a request whose I/O was started with [`Request::start_direct`], with the number
     /// of bytes that were done. Called in any context: must not sleep.
-    fn done(data: &Self::Data, rq: Request<Self>, result: Result<usize>);
+    fn done(data: &Self::QueueData, rq: Request, result: Result<usize>);
 
     /// Carries out an ioctl that the block layer does not know. May sleep. To return `ENOTTY` for
     /// one that is not known here either.
-    fn ioctl(data: &Self::Data, command: u32, argument: UserPtr) -> Result;
+    fn ioctl(data: &Self::QueueData, command: u32, argument: UserPtr) -> Result;
+
+    /// The first one opens the disk or a partition. May sleep; others who want to open or close it
+    /// wait. If this returns an error that is why it can't be opened.
+    fn opened(data: &Self::QueueData) -> Result;
+
+    /// The last one who had the disk or a partition open has closed it, and what it had written has
+    /// been sent. May sleep; who wants to open the disk waits.
+    fn closed(data: &Self::QueueData);
 
     /// The disk's geometry for partition tables: heads, sectors, cylinders.
-    fn geometry(data: &Self::Data) -> (u8, u8, u16);
+    fn geometry(data: &Self::QueueData) -> (u8, u8, u16);
 }
 
 /// The C functions behind [`Operations`].
@@ -79,13 +85,13 @@ impl<T: Operations> Vtable<T> {
         // SAFETY: blk-mq calls with a valid request that it leaves to the driver, and which is
         // not null.
         let rq = unsafe { Request::start(NonNull::new_unchecked((*bd).rq)) };
-        // SAFETY: As above, and the queue's data is the `T::Data` that the disk was made with and
-        // keeps.
+        // SAFETY: As above, and the queue's data is the `T::QueueData` that the disk was made with
+        // and keeps.
         let (queue, last, data) = unsafe {
             (
                 (*hctx).queue_num as usize,
                 (*bd).last,
-                &*(*(*hctx).queue).queuedata.cast::<T::Data>(),
+                &*(*(*hctx).queue).queuedata.cast::<T::QueueData>(),
             )
         };
         T::queue_rq(data, queue, rq, last);
@@ -96,12 +102,12 @@ impl<T: Operations> Vtable<T> {
     ///
     /// As for [`Self::queue_rq`].
     unsafe extern "C" fn commit_rqs(hctx: *mut bindings::blk_mq_hw_ctx) {
-        // SAFETY: blk-mq calls with a valid hardware queue of a disk, whose data is the `T::Data`
-        // that the disk was made with and keeps.
+        // SAFETY: blk-mq calls with a valid hardware queue of a disk, whose data is the
+        // `T::QueueData` that the disk was made with and keeps.
         let (queue, data) = unsafe {
             (
                 (*hctx).queue_num as usize,
-                &*(*(*hctx).queue).queuedata.cast::<T::Data>(),
+                &*(*(*hctx).queue).queuedata.cast::<T::QueueData>(),
             )
         };
         T::commit_rqs(data, queue);
@@ -116,9 +122,20 @@ impl<T: Operations> Vtable<T> {
         _queue: u32,
         _node: i32,
     ) -> i32 {
-        // SAFETY: blk-mq calls with a new request of the tag set.
-        unsafe { RequestData::init::<T>(rq) };
+        // SAFETY: blk-mq calls with a new request of the tag set, whose operations are those of
+        // `T`.
+        unsafe { RequestData::init(rq, Self::done) };
         0
+    }
+
+    /// # Safety
+    ///
+    /// `rq` must be a request of a tag set made by [`TagSet`] for `T`.
+    unsafe fn done(rq: Request, result: Result<usize>) {
+        // SAFETY: The queue is valid while it has a request, and its data is the `T::QueueData`
+        // that the disk was made with, which the disk keeps until all requests have ended.
+        let data = unsafe { &*(*rq.rq().q).queuedata.cast::<T::QueueData>() };
+        T::done(data, rq, result);
     }
 }
 
@@ -141,11 +158,12 @@ unsafe impl<T: Operations> Send for TagSet<T> {}
 unsafe impl<T: Operations> Sync for TagSet<T> {}
 
 impl<T: Operations> TagSet<T> {
-    /// A tag set of `queues` hardware queues that take `depth` requests each, and whose
-    /// [`Operations::queue_rq`] may sleep.
+    /// A tag set of `queues` hardware queues that take `depth` requests together, and whose
+    /// [`Operations::queue_rq`] may sleep. Without `direct` there is no room for what
+    /// [`Request::start_direct`] needs.
     ///
     /// May sleep. Returns `ENOMEM`.
-    pub(crate) fn new(queues: u32, depth: u32) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(queues: u32, depth: u32, direct: bool) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(|set: *mut bindings::blk_mq_tag_set| {
                 // SAFETY: `set` is ours to initialise; zeros are valid for all of its fields.
@@ -157,9 +175,14 @@ impl<T: Operations> TagSet<T> {
                 inner.nr_maps = 1;
                 inner.queue_depth = depth;
                 inner.numa_node = bindings::NUMA_NO_NODE;
-                inner.cmd_size = size_of::<RequestData>() as u32;
-                inner.flags =
-                    BLK_MQ_F_STACKING | BLK_MQ_F_BLOCKING | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+                inner.cmd_size = match direct {
+                    true => size_of::<DirectData>(),
+                    false => size_of::<RequestData>(),
+                } as u32;
+                inner.flags = BLK_MQ_F_STACKING
+                    | BLK_MQ_F_TAG_HCTX_SHARED
+                    | BLK_MQ_F_BLOCKING
+                    | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
                 // SAFETY: All that `blk_mq_alloc_tag_set()` reads is set.
                 error::to_result(unsafe { bindings::blk_mq_alloc_tag_set(set) })
             }),
@@ -174,6 +197,7 @@ impl<T: Operations> TagSet<T> {
 
 // Of the anonymous enumeration in `include/linux/blk-mq.h`.
 const BLK_MQ_F_STACKING: u32 = 1 << 2;
+const BLK_MQ_F_TAG_HCTX_SHARED: u32 = 1 << 3;
 const BLK_MQ_F_BLOCKING: u32 = 1 << 4;
 const BLK_MQ_F_NO_SCHED_BY_DEFAULT: u32 = 1 << 6;
 

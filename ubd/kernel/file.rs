@@ -4,10 +4,44 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
-use super::helpers;
 use super::iov_iter::IovIter;
+use super::module;
 use core::ptr::NonNull;
 use kernel::{bindings, error, prelude::*};
+
+mod limits;
+mod space;
+mod sync;
+
+pub(crate) use limits::DirectAlignment;
+pub(crate) use sync::SyncError;
+
+extern "C" {
+    fn ubd_file_lock(file: *mut bindings::file, exclusive: bool) -> i32;
+    fn ubd_file_no_atime(file: *mut bindings::file);
+    fn ubd_file_size(file: *mut bindings::file) -> i64;
+    fn ubd_file_mode(file: *mut bindings::file) -> u16;
+    fn ubd_file_nowait(file: *mut bindings::file) -> bool;
+    fn ubd_file_in_memory(file: *mut bindings::file) -> bool;
+    fn ubd_file_is_unlinked(file: *mut bindings::file) -> bool;
+    fn ubd_file_refuses_writes(file: *mut bindings::file) -> i32;
+    fn ubd_file_is_missing_disk(file: *mut bindings::file, major: c_uint) -> bool;
+    fn ubd_file_no_readahead(file: *mut bindings::file);
+    fn ubd_file_keep_times(file: *mut bindings::file);
+    fn ubd_file_read_iter(
+        file: *mut bindings::file,
+        iter: *mut bindings::iov_iter,
+        pos: i64,
+        nowait: bool,
+        direct: bool,
+    ) -> isize;
+    fn ubd_file_write_iter(
+        file: *mut bindings::file,
+        iter: *mut bindings::iov_iter,
+        pos: i64,
+        direct: bool,
+    ) -> isize;
+}
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,54 +65,6 @@ pub(crate) struct Stat {
     pub(crate) id: (u32, u64),
     /// Time of the last modification, in whole seconds since 1970.
     pub(crate) mtime: i64,
-}
-
-/// What direct I/O to a file has to be aligned to, in bytes: powers of two.
-#[derive(Clone, Copy)]
-pub(crate) struct DirectAlignment {
-    /// Where the data is in memory.
-    pub(crate) memory: u32,
-    /// Where it starts in the file, and how long it is.
-    pub(crate) offset: u32,
-}
-
-impl DirectAlignment {
-    /// Whether a number of bytes is a multiple of what offset and length have to be; of several
-    /// numbers at once, if they were combined with "or".
-    #[inline]
-    pub(crate) fn fits(self, bytes: u64) -> bool {
-        bytes & u64::from(self.offset - 1) == 0
-    }
-}
-
-/// What the block device of a file, or that holds the file, wants. Sizes are in bytes, and 0 where
-/// there is nothing to tell.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct DeviceLimits {
-    /// The unit of all requests, of a file that is a device itself.
-    pub(crate) logical_block_size: u32,
-    /// What it writes without reading first.
-    pub(crate) physical_block_size: u32,
-    /// What requests are best a multiple of.
-    pub(crate) optimal_io_size: u32,
-    /// Whether the pages of a write must stay as they are until it has ended.
-    pub(crate) stable_writes: bool,
-}
-
-/// Why a file could not be synced.
-#[derive(Clone, Copy)]
-pub(crate) struct SyncError {
-    /// The error.
-    pub(crate) error: Error,
-    /// Whether what was written before may be lost, so that a later sync that succeeds says
-    /// nothing of it.
-    pub(crate) lost: bool,
-}
-
-impl From<SyncError> for Error {
-    fn from(e: SyncError) -> Self {
-        e.error
-    }
 }
 
 /// How a file is read or written.
@@ -111,9 +97,12 @@ impl File {
     /// Opens the file at `path`, seen from the caller's root and working directory, with the
     /// caller's credentials. Reading it will not change its access time.
     ///
-    /// May sleep. Returns what `open(2)` would, `EBUSY` for a block device that is claimed by
-    /// others, `EACCES` for writing to one that is read-only, and `EINVAL` for what is neither a
-    /// regular file nor a block device, or has no way to be read and written by iterators.
+    /// May sleep, and waits as `open(2)` does until others have given back their leases on the
+    /// file, or there is a signal. Returns what that would, `EBUSY` for a block device that is
+    /// claimed by others, `EACCES` for writing to one that is read-only, `ENXIO` for a ubd that is
+    /// not there, `ETXTBSY` for writing to a file that memory is swapped to, and `EINVAL` for what
+    /// is neither a regular file nor a block device, or has no way to be read and written by
+    /// iterators.
     pub(crate) fn open(path: &CStr, access: Access) -> Result<Self> {
         let flags = match access {
             Access::Read => bindings::O_RDONLY,
@@ -128,8 +117,23 @@ impl File {
             if !(found.is_regular() || found.is_block_device()) {
                 return Err(EINVAL);
             }
+            // To open it would be to have this module loaded, and to wait for that, maybe while it
+            // is being loaded.
+            // SAFETY: The file is open.
+            if unsafe { ubd_file_is_missing_disk(found.as_ptr(), module::MAJOR) } {
+                return Err(ENXIO);
+            }
         }
-        let file = Self::filp_open(path, flags | bindings::O_LARGEFILE | bindings::O_NONBLOCK)?;
+        let flags = flags | bindings::O_LARGEFILE;
+        let file = match access {
+            Access::Create => Self::filp_open(path, flags)?,
+            // Who may not ask for it is told EPERM for that alone. What is set later is not known
+            // to a file system whose times are set by a server.
+            _ => match Self::filp_open(path, flags | bindings::O_NOATIME) {
+                Err(e) if e == EPERM => Self::filp_open(path, flags)?,
+                result => result?,
+            },
+        };
         // SAFETY: The file is open, so its operations are there.
         let ops = unsafe { &*(*file.as_ptr()).f_op };
         if !(file.is_regular() || file.is_block_device())
@@ -138,14 +142,18 @@ impl File {
         {
             return Err(EINVAL);
         }
-        // SAFETY: The file is open.
-        if access != Access::Read && unsafe { helpers::ubd_file_is_read_only_device(file.as_ptr()) }
-        {
-            return Err(EACCES);
+        if access != Access::Read {
+            // SAFETY: The file is open.
+            error::to_result(unsafe { ubd_file_refuses_writes(file.as_ptr()) })?;
         }
         // SAFETY: The file is open.
-        unsafe { helpers::ubd_file_no_atime(file.as_ptr()) };
+        unsafe { ubd_file_no_atime(file.as_ptr()) };
         Ok(file)
+    }
+
+    /// The identity of the file at `path`, which is not opened for that. May sleep.
+    pub(crate) fn id_at(path: &CStr) -> Result<(u32, u64)> {
+        Ok(Self::filp_open(path, bindings::O_PATH)?.stat()?.id)
     }
 
     fn filp_open(path: &CStr, flags: u32) -> Result<Self> {
@@ -163,7 +171,7 @@ impl File {
 
     fn format(&self) -> u32 {
         // SAFETY: By the type invariant the file is open.
-        u32::from(unsafe { helpers::ubd_file_mode(self.as_ptr()) }) & bindings::S_IFMT
+        u32::from(unsafe { ubd_file_mode(self.as_ptr()) }) & bindings::S_IFMT
     }
 
     /// Whether this is a regular file.
@@ -179,7 +187,7 @@ impl File {
     /// The file's or the block device's length, in bytes.
     pub(crate) fn size(&self) -> u64 {
         // SAFETY: By the type invariant the file is open.
-        let size = unsafe { helpers::ubd_file_size(self.as_ptr()) };
+        let size = unsafe { ubd_file_size(self.as_ptr()) };
         u64::try_from(size).unwrap_or(0)
     }
 
@@ -223,25 +231,31 @@ impl File {
         Ok(unsafe { CStr::from_char_ptr(path) }.to_bytes())
     }
 
+    /// Whether the file has lost the name that it was opened by.
+    pub(crate) fn is_unlinked(&self) -> bool {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { ubd_file_is_unlinked(self.as_ptr()) }
+    }
+
     /// Takes a record lock on the whole file, as `fcntl(F_SETLK)` would, until the file is closed.
     ///
     /// May sleep, but does not wait for the lock: returns `EAGAIN` or `EACCES` when another
     /// process, or another `File`, holds one that conflicts.
     pub(crate) fn lock(&self, exclusive: bool) -> Result {
         // SAFETY: By the type invariant the file is open.
-        error::to_result(unsafe { helpers::ubd_file_lock(self.as_ptr(), exclusive) })
+        error::to_result(unsafe { ubd_file_lock(self.as_ptr(), exclusive) })
     }
 
     /// Whether a read that must not block can be asked of this file's file system.
     pub(crate) fn can_read_nowait(&self) -> bool {
         // SAFETY: By the type invariant the file is open.
-        unsafe { helpers::ubd_file_nowait(self.as_ptr()) }
+        unsafe { ubd_file_nowait(self.as_ptr()) }
     }
 
     /// Whether the file lives in memory (tmpfs), where a read waits for nothing but a swap-in.
     pub(crate) fn is_in_memory(&self) -> bool {
         // SAFETY: By the type invariant the file is open.
-        unsafe { helpers::ubd_file_in_memory(self.as_ptr()) }
+        unsafe { ubd_file_in_memory(self.as_ptr()) }
     }
 
     /// Reads at `pos` (bytes) until `buf` is full or the file ends, and returns how much was read.
@@ -290,30 +304,32 @@ impl File {
         Ok(())
     }
 
-    /// Reads at `pos` (bytes) into as much of `iter` as one call fills, advancing it, and returns
-    /// how many bytes that was: 0 at the end of the file.
+    /// Reads at `pos` (bytes) into the next `len` bytes of `iter`, or as many of them as one call
+    /// fills, and returns how many bytes that was: 0 at the end of the file. That many `iter`
+    /// advances, whatever the file system does.
     ///
     /// With [`Through::CacheOnly`] it returns `EAGAIN` rather than sleep, or `EOPNOTSUPP` where the
     /// file system can't promise that; otherwise it may sleep.
     pub(crate) fn read_iter(
         &self,
         iter: &mut IovIter<'_>,
+        len: usize,
         pos: u64,
         through: Through,
     ) -> Result<usize> {
         let nowait = through == Through::CacheOnly;
         let direct = through == Through::Direct;
         let pos = i64::try_from(pos)?;
-        // SAFETY: By the type invariants the file can be read this way, and the iterator stands on
-        // live pages.
-        let n = unsafe {
-            helpers::ubd_file_read_iter(self.as_ptr(), iter.as_mut_ptr(), pos, nowait, direct)
-        };
-        usize::try_from(n).map_err(|_| Error::from_errno(n as i32))
+        iter.with_next(len, |next| {
+            // SAFETY: By the type invariants the file can be read this way, and the iterator stands
+            // on live pages.
+            unsafe { ubd_file_read_iter(self.as_ptr(), next, pos, nowait, direct) }
+        })
     }
 
-    /// Writes as much of `iter` as one call takes at `pos` (bytes), advancing it, and returns how
-    /// many bytes that was.
+    /// Writes `iter` at `pos` (bytes), or as much of it as one call takes, and returns how many
+    /// bytes that was. That many `iter` advances, whatever the file system does: one that would
+    /// get over the limit of its files takes what is below it and forgets the rest.
     ///
     /// May sleep. `self` must be open for writing, or this returns `EBADF`.
     pub(crate) fn write_iter(
@@ -325,11 +341,11 @@ impl File {
         let pos = i64::try_from(pos)?;
         let direct = through == Through::Direct;
         self.check_open_for_writing()?;
-        // SAFETY: By the type invariants a file open for writing can be written this way, and the
-        // iterator stands on live pages.
-        let n =
-            unsafe { helpers::ubd_file_write_iter(self.as_ptr(), iter.as_mut_ptr(), pos, direct) };
-        usize::try_from(n).map_err(|_| Error::from_errno(n as i32))
+        iter.with_next(usize::MAX, |next| {
+            // SAFETY: By the type invariants a file open for writing can be written this way, and
+            // the iterator stands on live pages.
+            unsafe { ubd_file_write_iter(self.as_ptr(), next, pos, direct) }
+        })
     }
 
     /// Returns `EBADF` if the file is not open for writing.
@@ -341,197 +357,22 @@ impl File {
         }
     }
 
-    /// What direct I/O to the file has to be aligned to; `None` if it has none. May sleep.
-    pub(crate) fn direct_alignment(&self) -> Option<DirectAlignment> {
-        let (mut memory, mut offset) = (0, 0);
-        // SAFETY: By the type invariant the file is open; the numbers are ours to write.
-        let found =
-            unsafe { helpers::ubd_file_direct_alignment(self.as_ptr(), &mut memory, &mut offset) };
-        (found && memory.is_power_of_two() && offset.is_power_of_two())
-            .then_some(DirectAlignment { memory, offset })
-    }
-
-    /// Makes all that was written to the file durable, as `fdatasync(2)`.
-    ///
-    /// May sleep. Returns an error once for every write-back that failed since the last call.
-    pub(crate) fn sync(&self) -> Result<(), SyncError> {
-        let mut lost = false;
-        // SAFETY: By the type invariant the file is open.
-        let result = unsafe { helpers::ubd_file_sync(self.as_ptr(), &mut lost) };
-        error::to_result(result).map_err(|error| SyncError { error, lost })
-    }
-
-    /// Makes sure that what is read from now on is what the disk has: where the page cache has
-    /// failed to write something, it is read again. Returns why it had failed, if it had.
-    ///
-    /// May sleep. Returns `EBUSY` if the file is mapped, and what writing it does.
-    pub(crate) fn forget_lost(&self) -> Result<Option<Error>> {
-        let mut reason = 0;
-        // SAFETY: By the type invariant the file is open.
-        error::to_result(unsafe { helpers::ubd_file_forget_lost(self.as_ptr(), &mut reason) })?;
-        Ok(error::to_result(reason).err())
-    }
-
-    /// Makes the name of the new file at `path` durable, in the folder that holds it.
-    ///
-    /// May sleep. Returns what opening and syncing the folder does. Where folders can't be synced
-    /// there is nothing to do.
-    pub(crate) fn sync_name(path: &[u8]) -> Result {
-        let mut folder = KVec::new();
-        match path.iter().rposition(|c| *c == b'/') {
-            Some(at) => {
-                folder.extend_from_slice(path.get(..=at).unwrap_or_default(), GFP_KERNEL)?
-            }
-            None => folder.push(b'.', GFP_KERNEL)?,
-        }
-        folder.push(0, GFP_KERNEL)?;
-        let folder = CStr::from_bytes_with_nul(&folder).map_err(|_| EINVAL)?;
-        let folder = Self::filp_open(folder, bindings::O_RDONLY | bindings::O_DIRECTORY)?;
-        // SAFETY: By the type invariant the folder is open.
-        match error::to_result(unsafe { bindings::vfs_fsync(folder.as_ptr(), 0) }) {
-            Err(e) if e == EINVAL => Ok(()),
-            result => result,
-        }
-    }
-
-    /// Frees the `len` bytes at `pos`, which read as zeros from then on; the length stays.
-    ///
-    /// May sleep. Returns `EOPNOTSUPP` where the file system cannot.
-    pub(crate) fn punch_hole(&self, pos: u64, len: u64) -> Result {
-        self.fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos, len)
-    }
-
-    /// Makes the `len` bytes at `pos` read as zeros, keeping their space allocated.
-    ///
-    /// May sleep. Returns `EOPNOTSUPP` where the file system cannot.
-    pub(crate) fn zero_range(&self, pos: u64, len: u64) -> Result {
-        self.fallocate(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, pos, len)
-    }
-
-    fn fallocate(&self, mode: u32, pos: u64, len: u64) -> Result {
-        let (pos, len) = (i64::try_from(pos)?, i64::try_from(len)?);
-        // SAFETY: By the type invariant the file is open; `vfs_fallocate()` refuses one that is
-        // not open for writing, and any range that is none.
-        error::to_result(unsafe { bindings::vfs_fallocate(self.as_ptr(), mode as i32, pos, len) })
-    }
-
-    /// Sets the length of a regular file, in bytes. May sleep.
-    pub(crate) fn truncate(&self, len: u64) -> Result {
-        let len = i64::try_from(len)?;
-        // SAFETY: The path is valid while the file is open.
-        error::to_result(unsafe { bindings::vfs_truncate(self.path_ptr(), len) })
-    }
-
-    /// Where the first data at or behind `pos` (bytes) is; `None` if all behind it is a hole. Where
-    /// that can't be told, all is data.
-    ///
-    /// May sleep.
-    pub(crate) fn next_data(&self, pos: u64) -> Option<u64> {
-        let Ok(at) = i64::try_from(pos) else {
-            return None;
-        };
-        if !self.is_regular() {
-            return Some(pos);
-        }
-        // SAFETY: By the type invariant the file is open.
-        let data = unsafe { helpers::ubd_file_next_data(self.as_ptr(), at) };
-        if data == i64::from(ENXIO.to_errno()) {
-            return None;
-        }
-        Some(u64::try_from(data).unwrap_or(pos))
-    }
-
-    /// Whether there is a hole in the `len` bytes at `pos`, or the file ends before they do. Space
-    /// that was allocated and never written may count as one. Where that can't be told, there is
-    /// none.
-    ///
-    /// May sleep.
-    pub(crate) fn has_hole(&self, pos: u64, len: u64) -> bool {
-        let (Ok(at), true) = (i64::try_from(pos), self.is_regular()) else {
-            return false;
-        };
-        // SAFETY: By the type invariant the file is open.
-        let hole = unsafe { helpers::ubd_file_next_hole(self.as_ptr(), at) };
-        if hole == i64::from(ENXIO.to_errno()) {
-            return len > 0;
-        }
-        u64::try_from(hole).is_ok_and(|hole| hole < pos + len)
-    }
-
-    /// Whether [`Self::punch_hole`] can be used on this file, which must be open for writing and
-    /// not be in use by others yet. May sleep.
-    pub(crate) fn can_punch_holes(&self) -> bool {
-        // SAFETY: By the type invariant the file is open.
-        unsafe { helpers::ubd_file_can_punch(self.as_ptr()) }
-    }
-
     /// Has what is written from now on leave the file's times as they are. May be called while the
     /// file is in use, not in interrupts.
     pub(crate) fn keep_times(&self) {
         // SAFETY: By the type invariant the file is open.
-        unsafe { helpers::ubd_file_keep_times(self.as_ptr()) };
+        unsafe { ubd_file_keep_times(self.as_ptr()) };
     }
 
     /// Has nothing read ahead, and pages read one at a time.
     pub(crate) fn set_no_readahead(&self) {
         // SAFETY: By the type invariant the file is open.
-        unsafe { helpers::ubd_file_no_readahead(self.as_ptr()) };
-    }
-
-    /// What the device below wants I/O to be like.
-    pub(crate) fn device_limits(&self) -> DeviceLimits {
-        let mut limits = DeviceLimits::default();
-        // SAFETY: By the type invariant the file is open; the fields are ours to write.
-        unsafe {
-            helpers::ubd_file_device_limits(
-                self.as_ptr(),
-                &mut limits.logical_block_size,
-                &mut limits.physical_block_size,
-                &mut limits.optimal_io_size,
-                &mut limits.stable_writes,
-            )
-        };
-        limits
-    }
-
-    /// Whether the file is on a medium that turns.
-    pub(crate) fn is_rotational(&self) -> bool {
-        // SAFETY: By the type invariant the file is open.
-        unsafe { helpers::ubd_file_is_rotational(self.as_ptr()) }
-    }
-
-    /// The unit in which the file's space is allocated, in bytes; 0 if it can't be told. May sleep.
-    pub(crate) fn block_size(&self) -> u32 {
-        // SAFETY: By the type invariant the file is open.
-        unsafe { helpers::ubd_file_block_size(self.as_ptr()) }
-    }
-
-    /// Writes zeros to the `len` bytes at `pos`, allocating their space. May sleep.
-    pub(crate) fn write_zeros(&self, pos: u64, len: u64) -> Result {
-        if len == 0 {
-            return Ok(());
-        }
-        let zeros = KVec::from_elem(0u8, ZEROS, GFP_KERNEL)?;
-        let mut done = 0;
-        while done < len {
-            let n = (len - done).min(ZEROS as u64);
-            self.write_at(zeros.get(..n as usize).ok_or(EIO)?, pos + done)?;
-            done += n;
-        }
-        Ok(())
+        unsafe { ubd_file_no_readahead(self.as_ptr()) };
     }
 }
 
-/// How many zeros are written at a time, in bytes.
-const ZEROS: usize = 32 << 10;
-
 /// `FMODE_WRITE` of `include/linux/fs.h`, a macro with a cast that bindgen passes over.
 const FMODE_WRITE: u32 = 1 << 1;
-
-// Of `include/uapi/linux/falloc.h`, which has no bindings.
-const FALLOC_FL_KEEP_SIZE: u32 = 0x01;
-const FALLOC_FL_PUNCH_HOLE: u32 = 0x02;
-const FALLOC_FL_ZERO_RANGE: u32 = 0x10;
 
 impl Drop for File {
     fn drop(&mut self) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What bindgen cannot see of the kernel's C interface: inline functions,
- * macros and functions with no binding. Declared once more, for Rust, in
- * helpers.rs; nothing here decides anything.
+ * macros and functions with no binding. Each is in the C file beside the Rust
+ * one that declares it once more and calls it; nothing here decides anything.
  */
 #ifndef UBD_HELPERS_H
 #define UBD_HELPERS_H
@@ -12,8 +12,11 @@
 
 struct attribute_group;
 struct bio;
+struct completion;
+struct config_group;
 struct device;
 struct file;
+struct file_operations;
 struct gendisk;
 struct hd_geometry;
 struct io_comp_batch;
@@ -21,9 +24,11 @@ struct iov_iter;
 struct kiocb;
 struct llist_head;
 struct llist_node;
+struct notifier_block;
 struct queue_limits;
 struct ratelimit_state;
 struct request;
+struct ubd_view;
 struct work_struct;
 
 /* On whose account a thread works: see ubd_account_begin(). */
@@ -39,15 +44,18 @@ loff_t ubd_file_size(struct file *file);
 umode_t ubd_file_mode(struct file *file);
 bool ubd_file_nowait(struct file *file);
 bool ubd_file_in_memory(struct file *file);
-bool ubd_file_is_read_only_device(struct file *file);
+bool ubd_file_is_unlinked(struct file *file);
+int ubd_file_refuses_writes(struct file *file);
+bool ubd_file_is_missing_disk(struct file *file, unsigned int major);
 void ubd_file_no_readahead(struct file *file);
-int ubd_file_forget_lost(struct file *file, int *error);
+int ubd_file_invalidate_failed_writeback(struct file *file, int *error);
 int ubd_file_sync(struct file *file, bool *lost);
 void ubd_file_device_limits(struct file *file, unsigned int *lbs,
 			    unsigned int *pbs, unsigned int *io_opt,
 			    bool *stable_writes);
 loff_t ubd_file_next_data(struct file *file, loff_t pos);
 loff_t ubd_file_next_hole(struct file *file, loff_t pos);
+bool ubd_file_space_left(struct file *file, u64 *left);
 bool ubd_file_can_punch(struct file *file);
 void ubd_file_keep_times(struct file *file);
 bool ubd_file_is_rotational(struct file *file);
@@ -60,16 +68,9 @@ ssize_t ubd_file_write_iter(struct file *file, struct iov_iter *iter,
 #ifdef CONFIG_SHMEM
 ssize_t ubd_shmem_read_nowait(struct file *file, struct iov_iter *iter,
 			      loff_t pos);
-ssize_t ubd_shmem_write(struct file *file, struct iov_iter *iter, loff_t pos);
 #else
 static inline ssize_t ubd_shmem_read_nowait(struct file *file,
 					    struct iov_iter *iter, loff_t pos)
-{
-	return -EAGAIN;
-}
-
-static inline ssize_t ubd_shmem_write(struct file *file, struct iov_iter *iter,
-				      loff_t pos)
 {
 	return -EAGAIN;
 }
@@ -95,7 +96,23 @@ void ubd_thread_awake(void);
 unsigned int ubd_task_flags_save(unsigned int flags);
 void ubd_task_flags_restore(unsigned int flags);
 
-bool ubd_request_fua(const struct request *rq);
+struct ubd_view *ubd_view_get(void);
+void ubd_view_enter(struct ubd_view *view);
+void ubd_view_leave(struct ubd_view *view);
+void ubd_view_put(struct ubd_view *view);
+void ubd_flush_delayed_fput(void);
+void ubd_killable_thread_exit(struct completion *ended);
+
+struct file *ubd_file_with_release(const struct file_operations *fops,
+				   void *data);
+
+int ubd_reboot_notifier_register(struct notifier_block *block);
+void ubd_reboot_notifier_unregister(struct notifier_block *block);
+
+bool ubd_configfs_is_linked(struct config_group *group);
+int ubd_configfs_depend(struct config_group *group);
+void ubd_configfs_undepend(struct config_group *group);
+
 bool ubd_request_add_to_batch(struct request *rq, struct io_comp_batch *batch);
 void ubd_batch_end(struct io_comp_batch *batch);
 void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
@@ -113,13 +130,11 @@ const struct attribute_group **ubd_device_groups(void);
 void ubd_ratelimit_init(struct ratelimit_state *state);
 bool ubd_ratelimit(struct ratelimit_state *state);
 
+void ubd_module_get(void);
 void ubd_wait_for_initramfs(void);
 
-#ifdef MODULE
-char *ubd_module_args(void);
-#else
+#ifndef MODULE
 const char *ubd_boot_option(size_t i);
-const char *ubd_boot_typo(size_t i);
 #endif
 
 #endif

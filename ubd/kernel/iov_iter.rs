@@ -4,10 +4,13 @@
 //!
 //! C header: [`include/linux/uio.h`](srctree/include/linux/uio.h)
 
-use super::helpers;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
-use kernel::bindings;
+use kernel::{bindings, prelude::*};
+
+extern "C" {
+    fn ubd_bio_iov_iter(bio: *mut bindings::bio, iter: *mut bindings::iov_iter, write: bool);
+}
 
 /// An iterator over the pages of one bio, from which a file takes, or into which it puts, bytes
 /// with no copy in between.
@@ -30,7 +33,7 @@ impl<'a> IovIter<'a> {
     pub(super) unsafe fn from_bio(bio: *mut bindings::bio, write: bool) -> Self {
         let mut iter = MaybeUninit::uninit();
         // SAFETY: `bio` is valid by this function's requirement, and `iter` is ours to write.
-        unsafe { helpers::ubd_bio_iov_iter(bio, iter.as_mut_ptr(), write) };
+        unsafe { ubd_bio_iov_iter(bio, iter.as_mut_ptr(), write) };
         Self {
             // INVARIANT: The iterator stands on the bio's pages, live for `'a`.
             // SAFETY: `ubd_bio_iov_iter()` initialised all of it.
@@ -39,34 +42,40 @@ impl<'a> IovIter<'a> {
         }
     }
 
-    pub(super) fn as_mut_ptr(&mut self) -> *mut bindings::iov_iter {
-        &mut self.iter
-    }
-
-    fn count_mut(&mut self) -> &mut usize {
-        // SAFETY: For an iterator over bvecs the union's member in use is the one with `count`.
-        unsafe { &mut self.iter.__bindgen_anon_1.__bindgen_anon_1.as_mut().count }
-    }
-
     /// How many bytes are left.
-    pub(crate) fn len(&mut self) -> usize {
-        *self.count_mut()
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: For an iterator over bvecs the union's member in use is the one with `count`.
+        unsafe { self.iter.__bindgen_anon_1.__bindgen_anon_1.as_ref().count }
     }
 
-    /// Runs `f` on the next `len` bytes only (all, if there are fewer); it sees an iterator that
-    /// ends there. What it advances stays advanced.
-    pub(crate) fn window<R>(&mut self, len: usize, f: impl FnOnce(&mut Self) -> R) -> R {
-        let beyond = self.len().saturating_sub(len);
-        *self.count_mut() -= beyond;
-        let result = f(self);
-        // The bytes beyond were taken off above, so the iterator's pages reach that far.
-        *self.count_mut() += beyond;
-        result
+    /// Calls `f` with an iterator over the next `len` bytes (all, if there are fewer), and advances
+    /// by the number of bytes that it returns, if that is no error. Whatever `f` does to its
+    /// iterator, shorten it for good for example, this one does not follow.
+    pub(super) fn with_next(
+        &mut self,
+        len: usize,
+        f: impl FnOnce(*mut bindings::iov_iter) -> isize,
+    ) -> Result<usize> {
+        // SAFETY: It is a valid C structure, and as an iterator over bvecs owns nothing, so that a
+        // copy is as good.
+        let mut next = unsafe { core::ptr::read(&self.iter) };
+        let count = len.min(self.len());
+        // SAFETY: As in `len()`. It gets no longer.
+        unsafe { next.__bindgen_anon_1.__bindgen_anon_1.as_mut().count = count };
+        let n = f(&mut next);
+        let n = usize::try_from(n).map_err(|_| Error::from_errno(n as i32))?;
+        self.advance(n);
+        Ok(n)
     }
 
-    /// Fills all that is left with zeros, and advances to the end.
-    pub(crate) fn zero(&mut self) {
-        let len = self.len();
+    /// Leaves out the next `len` bytes (all, if there are fewer).
+    fn advance(&mut self, len: usize) {
+        // SAFETY: By the type invariant it is valid, and it gets no further than its end.
+        unsafe { bindings::iov_iter_advance(&mut self.iter, len) };
+    }
+
+    /// Fills the next `len` bytes (all, if there are fewer) with zeros, and advances by as many.
+    pub(crate) fn zero(&mut self, len: usize) {
         // SAFETY: By the type invariant the iterator stands on live pages.
         unsafe { bindings::iov_iter_zero(len, &mut self.iter) };
     }

@@ -6,9 +6,12 @@
 //!
 //! C header: [`include/linux/platform_device.h`](srctree/include/linux/platform_device.h)
 
-use super::helpers;
 use core::ptr::NonNull;
 use kernel::{bindings, error, prelude::*, types::Opaque};
+
+extern "C" {
+    fn ubd_device_groups() -> *mut *const bindings::attribute_group;
+}
 
 /// A platform driver that takes the devices of its own name and does nothing with them.
 ///
@@ -37,7 +40,7 @@ impl Driver {
                 // SAFETY: It is initialised now.
                 unsafe { (*drv).driver.name = name.as_char_ptr() };
                 // SAFETY: As above. The attributes are static.
-                unsafe { (*drv).driver.dev_groups = helpers::ubd_device_groups() };
+                unsafe { (*drv).driver.dev_groups = ubd_device_groups() };
                 // SAFETY: The driver is pinned, and has a name.
                 error::to_result(unsafe {
                     bindings::__platform_driver_register(

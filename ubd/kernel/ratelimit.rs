@@ -4,8 +4,12 @@
 //!
 //! C header: [`include/linux/ratelimit.h`](srctree/include/linux/ratelimit.h)
 
-use super::helpers;
 use kernel::{bindings, prelude::*, types::Opaque};
+
+extern "C" {
+    fn ubd_ratelimit_init(state: *mut bindings::ratelimit_state);
+    fn ubd_ratelimit(state: *mut bindings::ratelimit_state) -> bool;
+}
 
 /// Lets two messages through in five seconds, the kernel's usual interval.
 ///
@@ -29,7 +33,7 @@ impl RateLimit {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: The function initialises all of it, and it is pinned.
-            state <- Opaque::ffi_init(|state| unsafe { helpers::ubd_ratelimit_init(state) }),
+            state <- Opaque::ffi_init(|state| unsafe { ubd_ratelimit_init(state) }),
         })
     }
 
@@ -37,6 +41,6 @@ impl RateLimit {
     /// context.
     pub(crate) fn allows(&self) -> bool {
         // SAFETY: By the type invariant.
-        unsafe { helpers::ubd_ratelimit(self.state.get()) }
+        unsafe { ubd_ratelimit(self.state.get()) }
     }
 }

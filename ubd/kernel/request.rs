@@ -4,18 +4,23 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-use super::blk_mq::Operations;
-use super::direct::Direct;
-use super::helpers;
+use super::cgroup::OnAccount;
 use super::iov_iter::IovIter;
-use core::marker::PhantomData;
-use core::mem::{ManuallyDrop, MaybeUninit};
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
-use kernel::{bindings, prelude::*, types::Opaque};
+use kernel::{bindings, bits::bit_u32, impl_flags, prelude::*, sync::atomic::Atomic};
+
+extern "C" {
+    fn ubd_request_add_to_batch(
+        rq: *mut bindings::request,
+        batch: *mut bindings::io_comp_batch,
+    ) -> bool;
+    fn ubd_batch_end(batch: *mut bindings::io_comp_batch);
+}
 
 /// What a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Operation {
+pub(crate) enum Command {
     /// Fill the request's pages from the disk.
     Read,
     /// Put the request's pages on the disk.
@@ -30,12 +35,51 @@ pub(crate) enum Operation {
     Other,
 }
 
-/// Per-request data: how a request waits for a thread, or for a file.
+impl_flags!(
+    /// How a request is to be done.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct Flags(u32);
+
+    /// One of [`Flags`].
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Flag {
+        /// What is written must be durable before the request ends.
+        ForcedUnitAccess = bit_u32(bindings::req_flag_bits___REQ_FUA),
+
+        /// The space of what is zeroed must not be freed.
+        NoUnmap = bit_u32(bindings::req_flag_bits___REQ_NOUNMAP),
+
+        /// What is written is memory that is swapped out.
+        Swap = bit_u32(bindings::req_flag_bits___REQ_SWAP),
+    }
+);
+
+/// Per-request data: how a request waits for a thread.
 #[repr(C)]
 pub(super) struct RequestData {
-    node: bindings::llist_node,
-    work: bindings::work_struct,
+    pub(super) node: bindings::llist_node,
+    /// Gives a request whose direct I/O has ended back to the driver.
+    pub(super) done: unsafe fn(Request, Result<usize>),
+}
+
+/// Per-request data of a [`TagSet`](super::blk_mq::TagSet) with direct I/O: how a request waits for
+/// a file, too.
+#[repr(C)]
+pub(super) struct DirectData {
+    pub(super) common: RequestData,
     pub(super) direct: Direct,
+}
+
+/// A request as a file sees it that carries it out.
+///
+/// # Invariants
+///
+/// While I/O goes on, `iocb` is in use by the file, of which it holds a reference, and `users`
+/// counts the one who started it, until that is done with it, and the file.
+pub(super) struct Direct {
+    pub(super) iocb: bindings::kiocb,
+    pub(super) users: Atomic<u32>,
+    pub(super) result: isize,
 }
 
 impl RequestData {
@@ -43,39 +87,16 @@ impl RequestData {
     ///
     /// # Safety
     ///
-    /// `rq` must be a request of a tag set made for `T`, not yet in use.
-    pub(super) unsafe fn init<T: Operations>(rq: *mut bindings::request) {
+    /// `rq` must be a request of a [`TagSet`](super::blk_mq::TagSet), not yet in use, and `done`
+    /// something that can be called in any context with every such request that was started.
+    pub(super) unsafe fn init(rq: *mut bindings::request, done: unsafe fn(Request, Result<usize>)) {
         // SAFETY: The tag set gives every request room for a `RequestData` behind it.
         let data: *mut Self = unsafe { bindings::blk_mq_rq_to_pdu(rq) }.cast();
         // SAFETY: `data` is valid and ours to write.
-        unsafe { (*data).node.next = core::ptr::null_mut() };
-        // SAFETY: As above; the name and the class are static.
         unsafe {
-            bindings::init_work_with_key(
-                &raw mut (*data).work,
-                Some(Self::work::<T>),
-                false,
-                c"ubd_request".as_char_ptr(),
-                kernel::static_lock_class!().as_ptr(),
-            )
-        };
-    }
-
-    /// The work function: hands the request back to the driver, in a context that may sleep.
-    ///
-    /// # Safety
-    ///
-    /// `work` must be that of a request of a tag set made for `T`, which was queued by
-    /// [`Request::queue_work`].
-    unsafe extern "C" fn work<T: Operations>(work: *mut bindings::work_struct) {
-        // SAFETY: By this function's requirement `work` is the field of a `RequestData`.
-        let data = unsafe { kernel::container_of!(work, RequestData, work) };
-        // SAFETY: That stands behind its request, whose ownership `queue_work()` gave up to us.
-        let rq = unsafe { Request::<T>::from_data(data) };
-        // SAFETY: The queue is valid while it has a request, and its data is what the disk was
-        // made with, which the disk keeps until all works have ended.
-        let disk = unsafe { &*(*rq.rq().q).queuedata.cast::<T::Data>() };
-        T::work(disk, rq);
+            (*data).node.next = core::ptr::null_mut();
+            (*data).done = done;
+        }
     }
 }
 
@@ -84,30 +105,26 @@ impl RequestData {
 ///
 /// # Invariants
 ///
-/// `rq` is a started request of a disk whose operations are `T`, and nobody else ends it or uses
-/// its per-request data.
-pub(crate) struct Request<T: Operations> {
+/// `rq` is a started request of a [`TagSet`](super::blk_mq::TagSet), and nobody else ends it or
+/// uses its per-request data.
+pub(crate) struct Request {
     rq: NonNull<bindings::request>,
-    operations: PhantomData<T>,
 }
 
 // SAFETY: Any thread may carry out and end a request.
-unsafe impl<T: Operations> Send for Request<T> {}
+unsafe impl Send for Request {}
 
-impl<T: Operations> Request<T> {
+impl Request {
     /// Takes over a request from the block layer and starts it.
     ///
     /// # Safety
     ///
-    /// `rq` must be what `queue_rq()` of the operations of `T` was called with.
+    /// `rq` must be what `queue_rq()` of a [`TagSet`](super::blk_mq::TagSet) was called with.
     pub(super) unsafe fn start(rq: NonNull<bindings::request>) -> Self {
         // SAFETY: `queue_rq()` is called with a valid request that has not been started.
         unsafe { bindings::blk_mq_start_request(rq.as_ptr()) };
         // INVARIANT: It is started now, and the block layer leaves it to the driver.
-        Self {
-            rq,
-            operations: PhantomData,
-        }
+        Self { rq }
     }
 
     /// # Safety
@@ -120,7 +137,6 @@ impl<T: Operations> Request<T> {
             // INVARIANT: The request was started, and nobody else owns it.
             // SAFETY: `blk_mq_rq_from_pdu()` of a valid pointer is not null.
             rq: unsafe { NonNull::new_unchecked(rq) },
-            operations: PhantomData,
         }
     }
 
@@ -138,62 +154,44 @@ impl<T: Operations> Request<T> {
     }
 
     /// What is asked for.
-    pub(crate) fn operation(&self) -> Operation {
+    pub(crate) fn command(&self) -> Command {
         match self.rq().cmd_flags & ((1 << bindings::REQ_OP_BITS) - 1) {
-            bindings::req_op_REQ_OP_READ => Operation::Read,
-            bindings::req_op_REQ_OP_WRITE => Operation::Write,
-            bindings::req_op_REQ_OP_FLUSH => Operation::Flush,
-            bindings::req_op_REQ_OP_DISCARD => Operation::Discard,
-            bindings::req_op_REQ_OP_WRITE_ZEROES => Operation::WriteZeroes,
-            _ => Operation::Other,
+            bindings::req_op_REQ_OP_READ => Command::Read,
+            bindings::req_op_REQ_OP_WRITE => Command::Write,
+            bindings::req_op_REQ_OP_FLUSH => Command::Flush,
+            bindings::req_op_REQ_OP_DISCARD => Command::Discard,
+            bindings::req_op_REQ_OP_WRITE_ZEROES => Command::WriteZeroes,
+            _ => Command::Other,
         }
     }
 
-    /// Whether the written data must be durable before the request ends.
-    pub(crate) fn is_fua(&self) -> bool {
-        // SAFETY: By the type invariant the request is valid.
-        unsafe { helpers::ubd_request_fua(self.rq()) }
+    /// How it is to be done.
+    pub(crate) fn flags(&self) -> Flags {
+        Flags(self.rq().cmd_flags)
     }
 
-    /// Whether a write is of memory that is swapped out.
-    pub(crate) fn is_swap(&self) -> bool {
-        self.rq().cmd_flags & REQ_SWAP != 0
-    }
-
-    /// Whether a write-zeroes request leaves it to the driver to free the space.
-    pub(crate) fn may_unmap(&self) -> bool {
-        self.rq().cmd_flags & REQ_NOUNMAP == 0
-    }
-
-    /// Where the request starts, in bytes from the disk's start.
-    pub(crate) fn offset(&self) -> u64 {
-        self.rq().__sector << kernel::block::SECTOR_SHIFT
+    /// The first sector, of 512 bytes.
+    pub(crate) fn sector(&self) -> u64 {
+        self.rq().__sector
     }
 
     /// How long the request is, in bytes; 0 for a flush.
-    pub(crate) fn len(&self) -> u64 {
-        u64::from(self.rq().__data_len)
+    pub(crate) fn bytes(&self) -> u32 {
+        self.rq().__data_len
     }
 
     /// Has the calling kernel thread work on the account of the cgroup that the request came from,
     /// until what is returned is dropped. There must not be two at a time.
     #[inline]
     pub(crate) fn account(&self) -> OnAccount {
-        if cfg!(not(CONFIG_BLK_CGROUP)) {
-            return OnAccount(None);
-        }
-        let mut account = MaybeUninit::uninit();
-        // SAFETY: By the type invariant the request is valid; the calling thread is a kernel
-        // thread.
-        unsafe { helpers::ubd_account_begin(self.rq.as_ptr(), account.as_mut_ptr()) };
-        // SAFETY: Initialised by the call.
-        OnAccount(Some(unsafe { account.assume_init() }))
+        // SAFETY: By the type invariant the request is valid.
+        unsafe { OnAccount::of(self.rq.as_ptr()) }
     }
 
     /// Runs `f` on the pages of every bio of the request, in the order of the disk, until it
     /// returns an error. For reads and writes.
     pub(crate) fn try_for_each_bio(&self, mut f: impl FnMut(&mut IovIter<'_>) -> Result) -> Result {
-        let write = self.operation() == Operation::Write;
+        let write = self.command() == Command::Write;
         let mut bio = self.rq().bio;
         while !bio.is_null() {
             // SAFETY: The bios of a started request, with their pages, are valid until it ends,
@@ -218,17 +216,9 @@ impl<T: Operations> Request<T> {
         // it any more.
         unsafe { bindings::blk_mq_end_request(this.rq.as_ptr(), status) };
     }
-
-    /// Has [`Operations::work`] called for the request, on a thread of `queue`.
-    pub(crate) fn queue_work(self, queue: &super::workqueue::Workqueue) {
-        let data = self.into_data();
-        // SAFETY: The work was initialised with its request, and is queued by its one owner only,
-        // who has just given it up.
-        unsafe { queue.enqueue(&raw mut (*data).work) };
-    }
 }
 
-impl<T: Operations> Drop for Request<T> {
+impl Drop for Request {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the request is started, and not used after `self`.
         unsafe { bindings::blk_mq_end_request(self.rq.as_ptr(), status(EIO)) };
@@ -251,34 +241,19 @@ fn status(e: Error) -> bindings::blk_status_t {
     unsafe { bindings::errno_to_blk_status(e.to_errno()) }
 }
 
-/// See [`Request::account`].
-pub(crate) struct OnAccount(Option<helpers::Account>);
-
-impl Drop for OnAccount {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(account) = &mut self.0 {
-            // SAFETY: Undoes what was done when it was made, by the same thread: the pointers in it
-            // keep it from being sent to another.
-            unsafe { helpers::ubd_account_end(account) };
-        }
-    }
-}
-
 /// Requests that have succeeded and are ended together, which costs less than one by one.
 ///
 /// # Invariants
 ///
 /// The requests in `batch` were given up to it and succeeded.
-pub(crate) struct Completions<T: Operations> {
+pub(crate) struct IoCompletionBatch {
     batch: bindings::io_comp_batch,
     gathers: bool,
     requests: usize,
     bytes: u64,
-    operations: PhantomData<T>,
 }
 
-impl<T: Operations> Completions<T> {
+impl IoCompletionBatch {
     /// When so many requests have gathered they are ended.
     const REQUESTS: usize = 16;
 
@@ -293,22 +268,21 @@ impl<T: Operations> Completions<T> {
             gathers,
             requests: 0,
             bytes: 0,
-            operations: PhantomData,
         }
     }
 
     /// Ends the request with the status that stands for `result`, soon or at the latest when
     /// [`Self::end_all`] is called, or `self` dropped.
-    pub(crate) fn end(&mut self, rq: Request<T>, result: Result) {
+    pub(crate) fn end(&mut self, rq: Request, result: Result) {
         if result.is_err() || !self.gathers {
             rq.end(result);
         } else {
             self.requests += 1;
-            self.bytes += rq.len();
+            self.bytes += u64::from(rq.bytes());
             let rq = ManuallyDrop::new(rq);
             // SAFETY: The request is started and has succeeded; the batch is valid.
             // INVARIANT: If taken by the batch it is not used here any more.
-            if !unsafe { helpers::ubd_request_add_to_batch(rq.rq.as_ptr(), &mut self.batch) } {
+            if !unsafe { ubd_request_add_to_batch(rq.rq.as_ptr(), &mut self.batch) } {
                 ManuallyDrop::into_inner(rq).end(result);
             }
         }
@@ -320,7 +294,7 @@ impl<T: Operations> Completions<T> {
     /// Ends all requests that have gathered.
     pub(crate) fn end_all(&mut self) {
         // SAFETY: By the type invariant the batch's requests are ours to end.
-        unsafe { helpers::ubd_batch_end(&mut self.batch) };
+        unsafe { ubd_batch_end(&mut self.batch) };
         // INVARIANT: The batch is empty again.
         self.batch = pin_init::zeroed();
         self.requests = 0;
@@ -328,111 +302,8 @@ impl<T: Operations> Completions<T> {
     }
 }
 
-impl<T: Operations> Drop for Completions<T> {
+impl Drop for IoCompletionBatch {
     fn drop(&mut self) {
         self.end_all();
-    }
-}
-
-/// `REQ_NOUNMAP` of `include/linux/blk_types.h`, a cast that bindgen passes over.
-const REQ_NOUNMAP: u32 = 1 << bindings::req_flag_bits___REQ_NOUNMAP;
-
-/// `REQ_SWAP` of the same, likewise.
-const REQ_SWAP: u32 = 1 << bindings::req_flag_bits___REQ_SWAP;
-
-/// A list of requests that any number of contexts add to, and one takes from, with no lock.
-///
-/// # Invariants
-///
-/// The nodes of the list are those of requests whose ownership was given up to it.
-pub(crate) struct RequestList<T: Operations> {
-    head: Opaque<bindings::llist_head>,
-    requests: PhantomData<Request<T>>,
-}
-
-// SAFETY: A `llist_head` may be used by any thread, and requests may move between threads.
-unsafe impl<T: Operations> Send for RequestList<T> {}
-
-// SAFETY: As above.
-unsafe impl<T: Operations> Sync for RequestList<T> {}
-
-impl<T: Operations> RequestList<T> {
-    /// An empty list.
-    pub(crate) fn new() -> Self {
-        Self {
-            // INVARIANT: No nodes.
-            head: Opaque::new(bindings::llist_head {
-                first: core::ptr::null_mut(),
-            }),
-            requests: PhantomData,
-        }
-    }
-
-    /// Adds a request, and says whether the list was empty. May be called in any context.
-    pub(crate) fn push(&self, rq: Request<T>) -> bool {
-        let data = rq.into_data();
-        // SAFETY: The node is that of a request that was given up to us; the head is valid.
-        unsafe { helpers::ubd_llist_add(&raw mut (*data).node, self.head.get()) }
-    }
-
-    /// Whether there is nothing on the list.
-    pub(crate) fn is_empty(&self) -> bool {
-        // SAFETY: The head is valid.
-        unsafe { helpers::ubd_llist_empty(self.head.get()) }
-    }
-
-    /// Takes all requests, oldest first.
-    pub(crate) fn take(&self) -> Batch<T> {
-        Batch {
-            // SAFETY: The head is valid.
-            next: unsafe { helpers::ubd_llist_take(self.head.get()) },
-            requests: PhantomData,
-        }
-    }
-}
-
-impl<T: Operations> Drop for RequestList<T> {
-    fn drop(&mut self) {
-        drop(self.take());
-    }
-}
-
-/// Requests taken off a [`RequestList`].
-///
-/// # Invariants
-///
-/// `next` is null, or the node of a request that is owned by `self`, and so are those behind it.
-pub(crate) struct Batch<T: Operations> {
-    next: *mut bindings::llist_node,
-    requests: PhantomData<Request<T>>,
-}
-
-impl<T: Operations> Batch<T> {
-    /// Whether there are no more requests.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.next.is_null()
-    }
-}
-
-impl<T: Operations> Iterator for Batch<T> {
-    type Item = Request<T>;
-
-    fn next(&mut self) -> Option<Request<T>> {
-        if self.next.is_null() {
-            return None;
-        }
-        // SAFETY: By the type invariant this is the node of a request's data.
-        let data = unsafe { kernel::container_of!(self.next, RequestData, node) };
-        // SAFETY: The request was given up to the list, and is taken up again once.
-        let rq = unsafe { Request::from_data(data) };
-        // SAFETY: The node is valid while the request is.
-        self.next = unsafe { (*self.next).next };
-        Some(rq)
-    }
-}
-
-impl<T: Operations> Drop for Batch<T> {
-    fn drop(&mut self) {
-        self.for_each(drop);
     }
 }

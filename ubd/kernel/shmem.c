@@ -1,68 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Files in memory (tmpfs): their pages, as fs/xfs/scrub/xfile.c uses them. See
- * helpers.h.
+ * Reads of files in memory (tmpfs) that do not wait. See helpers.h.
  */
 
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
-#include <linux/shmem_fs.h>
 #include <linux/swap.h>
 #include <linux/uio.h>
 
 #include "helpers.h"
-
-/* The page that an iterator over bvecs stands at the start of, or NULL. */
-static struct page *ubd_whole_page(const struct iov_iter *iter)
-{
-	const struct bio_vec *bvec = iter->bvec;
-	size_t at = bvec->bv_offset + iter->iov_offset;
-
-	if (at % PAGE_SIZE || iter->iov_offset > bvec->bv_len ||
-	    bvec->bv_len - iter->iov_offset < PAGE_SIZE)
-		return NULL;
-	return bvec->bv_page + at / PAGE_SIZE;
-}
-
-static void ubd_copy_page(struct folio *folio, size_t offset,
-			  struct page *page, bool to_folio)
-{
-	void *ours = kmap_local_page(page);
-	void *theirs = kmap_local_folio(folio, offset);
-
-	if (to_folio)
-		copy_page(theirs, ours);
-	else
-		copy_page(ours, theirs);
-	kunmap_local(theirs);
-	kunmap_local(ours);
-}
-
-/*
- * Copies between a folio and an iterator over bvecs, whichever way that goes,
- * whole pages by what a processor has for them.
- */
-static void ubd_copy_folio(struct folio *folio, size_t offset, size_t len,
-			   struct iov_iter *iter)
-{
-	bool to_folio = iov_iter_rw(iter) == ITER_SOURCE;
-	struct page *page;
-	size_t n;
-
-	for (; len; offset += n, len -= n) {
-		n = min(len, PAGE_SIZE - offset_in_page(offset));
-		page = n == PAGE_SIZE ? ubd_whole_page(iter) : NULL;
-		if (page) {
-			ubd_copy_page(folio, offset, page, to_folio);
-			iov_iter_advance(iter, n);
-		} else if (to_folio) {
-			copy_folio_from_iter_atomic(folio, offset, n, iter);
-		} else {
-			copy_folio_to_iter(folio, offset, n, iter);
-		}
-	}
-}
 
 /*
  * tmpfs cannot be asked for a read that does not wait: it would bring in what
@@ -102,61 +49,8 @@ ssize_t ubd_shmem_read_nowait(struct file *file, struct iov_iter *iter,
 		if (mapping_writably_mapped(mapping))
 			flush_dcache_folio(folio);
 		folio_mark_accessed(folio);
-		ubd_copy_folio(folio, offset_in_folio(folio, pos), n, iter);
+		copy_folio_to_iter(folio, offset_in_folio(folio, pos), n, iter);
 		folio_put(folio);
 	}
 	return done ?: -EAGAIN;
-}
-
-/*
- * A write within the file's size, as tmpfs does it. With -EAGAIN nothing was
- * done, and it is for the file's own operation: one behind the end, or to what
- * is not to be written any more.
- */
-ssize_t ubd_shmem_write(struct file *file, struct iov_iter *iter, loff_t pos)
-{
-	struct inode *inode = file->f_mapping->host;
-	struct folio *folio;
-	size_t offset, n;
-	ssize_t done = 0;
-	int ret = -EAGAIN;
-
-	file_start_write(file);
-	inode_lock(inode);
-	if (pos + iov_iter_count(iter) > i_size_read(inode) ||
-	    SHMEM_I(inode)->seals & ~F_SEAL_SEAL || IS_SWAPFILE(inode))
-		goto unlock;
-	ret = file_modified(file);
-	while (!ret && iov_iter_count(iter)) {
-		n = iov_iter_count(iter);
-		ret = shmem_get_folio(inode, pos >> PAGE_SHIFT, pos + n, &folio,
-				      SGP_WRITE);
-		if (ret)
-			break;
-		if (folio_contain_hwpoisoned_page(folio)) {
-			folio_unlock(folio);
-			folio_put(folio);
-			ret = -EIO;
-			break;
-		}
-		offset = offset_in_folio(folio, pos);
-		n = min(n, folio_size(folio) - offset);
-		ubd_copy_folio(folio, offset, n, iter);
-		flush_dcache_folio(folio);
-		if (!folio_test_uptodate(folio)) {
-			folio_zero_segments(folio, 0, offset, offset + n,
-					    folio_size(folio));
-			folio_mark_uptodate(folio);
-		}
-		folio_mark_dirty(folio);
-		folio_unlock(folio);
-		folio_put(folio);
-		pos += n;
-		done += n;
-		cond_resched();
-	}
-unlock:
-	inode_unlock(inode);
-	file_end_write(file);
-	return done ?: ret;
 }

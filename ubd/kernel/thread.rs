@@ -4,7 +4,6 @@
 //!
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
-use super::helpers;
 use core::ptr::NonNull;
 use kernel::{
     bindings, error,
@@ -12,6 +11,14 @@ use kernel::{
     sync::{aref::ARef, Arc},
     task::Task,
 };
+
+extern "C" {
+    fn ubd_thread_begin(batch: bool);
+    fn ubd_thread_prepare_to_sleep();
+    fn ubd_thread_awake();
+    fn ubd_task_flags_save(flags: c_uint) -> c_uint;
+    fn ubd_task_flags_restore(flags: c_uint);
+}
 
 /// The body of a kernel thread.
 pub(crate) trait Body: Send + Sync + 'static {
@@ -33,7 +40,7 @@ pub(crate) trait Body: Send + Sync + 'static {
 /// `body`, and nothing of it after it has been stopped.
 pub(crate) struct Thread<B: Body> {
     task: ARef<Task>,
-    _body: Arc<B>,
+    body: Arc<B>,
 }
 
 // SAFETY: A thread may be woken and stopped from any other.
@@ -66,7 +73,7 @@ impl<B: Body> Thread<B> {
             // INVARIANT: The thread is new.
             // SAFETY: The reference was taken above.
             task: unsafe { ARef::from_raw(task) },
-            _body: body,
+            body,
         })
     }
 
@@ -78,15 +85,16 @@ impl<B: Body> Thread<B> {
         let body = unsafe { &*data.cast_const().cast::<B>() };
         let _serves_io = Scope::serves_io();
         // SAFETY: Sets a flag and the policy of the calling thread, which is this driver's.
-        unsafe { helpers::ubd_thread_begin(body.is_batch()) };
+        unsafe { ubd_thread_begin(body.is_batch()) };
         body.run();
-        // SAFETY: Called in a kernel thread. It must be there to be stopped, even if its body
-        // came to an end early.
-        while !unsafe { bindings::kthread_should_stop() } {
-            // SAFETY: Called in a context that may sleep.
-            unsafe { bindings::schedule_timeout_idle(FOREVER) };
-        }
+        // It must be there to be stopped, even if its body came to an end early.
+        while wait(FOREVER, || false) != Woken::Stop {}
         0
+    }
+
+    /// What it runs.
+    pub(crate) fn body(&self) -> &B {
+        &self.body
     }
 
     /// The thread, to be woken when it is in [`wait`].
@@ -105,22 +113,38 @@ impl<B: Body> Drop for Thread<B> {
 /// How long [`wait`] may sleep when nothing is to be done in the meantime.
 pub(crate) const FOREVER: isize = isize::MAX;
 
+/// Why [`wait`] has returned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// There may be something to do.
+    Ready,
+    /// Nobody has woken the thread in time.
+    TimedOut,
+    /// The thread is to stop.
+    Stop,
+}
+
 /// Sleeps until the calling [`Thread`] is woken, or for `timeout` jiffies, unless `ready` says that
-/// there is something to do. Returns whether the thread is to stop.
+/// there is something to do.
 ///
 /// Who makes `ready` true and then wakes the thread is never missed.
-pub(crate) fn wait(timeout: isize, ready: impl FnOnce() -> bool) -> bool {
+pub(crate) fn wait(timeout: isize, ready: impl FnOnce() -> bool) -> Woken {
+    let mut left = timeout;
     // SAFETY: Called in a kernel thread's body, which may sleep.
-    unsafe { helpers::ubd_thread_prepare_to_sleep() };
+    unsafe { ubd_thread_prepare_to_sleep() };
     // SAFETY: Called in a kernel thread.
     let stop = unsafe { bindings::kthread_should_stop() };
     if !stop && !ready() {
         // SAFETY: Called in a context that may sleep.
-        unsafe { bindings::schedule_timeout(timeout) };
+        left = unsafe { bindings::schedule_timeout(timeout) };
     }
     // SAFETY: Undoes what was done above.
-    unsafe { helpers::ubd_thread_awake() };
-    stop
+    unsafe { ubd_thread_awake() };
+    match left {
+        _ if stop => Woken::Stop,
+        0 => Woken::TimedOut,
+        _ => Woken::Ready,
+    }
 }
 
 /// A scope in which the calling task has flags that say how its memory is to be had. Scopes may be
@@ -152,7 +176,7 @@ impl Scope {
     /// Sets `flags`, until the value is dropped.
     fn new(flags: u32) -> Self {
         // SAFETY: Sets flags of the calling task; undone by the same task when dropped.
-        let set = unsafe { helpers::ubd_task_flags_save(flags) };
+        let set = unsafe { ubd_task_flags_save(flags) };
         // INVARIANT: The helper returns what it has set.
         Self(set, kernel::types::NotThreadSafe)
     }
@@ -161,6 +185,6 @@ impl Scope {
 impl Drop for Scope {
     fn drop(&mut self) {
         // SAFETY: By the type invariant these are the scope's own, and the task is the same.
-        unsafe { helpers::ubd_task_flags_restore(self.0) };
+        unsafe { ubd_task_flags_restore(self.0) };
     }
 }

@@ -6,11 +6,11 @@
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
+use core::ops::Deref;
 use core::ptr::NonNull;
-use kernel::{bindings, prelude::*};
+use kernel::{bindings, prelude::*, workqueue::Queue};
 
-/// An unbound workqueue that makes progress under memory pressure, and none while the machine is
-/// suspended.
+/// An unbound workqueue that makes no progress while the machine is suspended.
 ///
 /// # Invariants
 ///
@@ -26,9 +26,16 @@ unsafe impl Sync for Workqueue {}
 impl Workqueue {
     /// Makes a workqueue called `name`. May sleep. Returns `ENOMEM`.
     pub(crate) fn new(name: &CStr) -> Result<Self> {
-        let flags = bindings::wq_flags_WQ_UNBOUND
-            | bindings::wq_flags_WQ_MEM_RECLAIM
-            | bindings::wq_flags_WQ_FREEZABLE;
+        Self::with_flags(name, 0)
+    }
+
+    /// As [`Self::new`], of one that makes progress under memory pressure.
+    pub(crate) fn with_rescuer(name: &CStr) -> Result<Self> {
+        Self::with_flags(name, bindings::wq_flags_WQ_MEM_RECLAIM)
+    }
+
+    fn with_flags(name: &CStr, more: bindings::wq_flags) -> Result<Self> {
+        let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_FREEZABLE | more;
         // SAFETY: The format takes the one string that it is given; the name is copied.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
@@ -36,16 +43,22 @@ impl Workqueue {
         // INVARIANT: The workqueue was just made, and nobody else has it.
         Ok(Self(NonNull::new(queue).ok_or(ENOMEM)?))
     }
+}
 
-    /// Queues `work`, on any CPU. May be called in any context.
-    ///
-    /// # Safety
-    ///
-    /// `work` must be initialised, and stay valid until its function has been called.
-    pub(super) unsafe fn enqueue(&self, work: *mut bindings::work_struct) {
-        let cpu = bindings::wq_misc_consts_WORK_CPU_UNBOUND as i32;
-        // SAFETY: The workqueue is valid by the type invariant, `work` by this function's.
-        unsafe { bindings::queue_work_on(cpu, self.0.as_ptr(), work) };
+impl Workqueue {
+    /// Waits for all works that were queued before. May sleep, but not in a work of this.
+    pub(crate) fn flush(&self) {
+        // SAFETY: By the type invariant the workqueue is there.
+        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
+    }
+}
+
+impl Deref for Workqueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        // SAFETY: By the type invariant the workqueue is there as long as `self` is.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
     }
 }
 

@@ -128,6 +128,7 @@ OPTIONS = {
     "one-file": b"0=/tmp/gold.img",
     "cow-and-backing": b"0rs=work.cow:gold.img",
     "serial": b"b=gold.img,,serial-1",
+    "letters": b"aard=/tmp/gold.img",
     "all": b"0xftdcsr=work.cow,gold.img:serial",
     "data": b"017d=gold.img",
     "parameter": b"=2rsct=work.cow,gold.img",

@@ -7,7 +7,7 @@ use crate::ubd::cow::{
     header::{self, Header, Version},
     layout::{Error, Layout},
 };
-use crate::ubd::options::{self, Setting, UNITS};
+use crate::ubd::options::{self, Letters, Setting, UNITS};
 
 /// Message texts end up in the log: one line each, with nothing in it that a terminal obeys.
 fn message(text: &dyn std::fmt::Display) {
@@ -129,7 +129,9 @@ pub fn options(text: &[u8]) {
         }
         Err(error) => return message(&error),
     };
-    assert!(options.unit < UNITS && options::letter(options.unit).is_ascii_lowercase());
+    assert!(options.unit < UNITS);
+    let letters = Letters(options.unit).to_string();
+    assert_eq!(options::parse_unit(letters.as_bytes()), Ok(options.unit));
     let fields = [Some(options.file), options.backing, options.serial];
     for field in fields.into_iter().flatten() {
         assert!(!field.is_empty() && !field.iter().any(|c| b",:".contains(c)));

@@ -6,16 +6,19 @@
 //! What is public here is for the fuzzers in `fuzz/`.
 
 // The list of modules is the kernel crate's; not all of what they offer is used here.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod ubd {
     pub(crate) mod cow {
         pub(crate) mod bitmap;
         pub(crate) mod header;
         pub(crate) mod layout;
         pub(crate) mod replace;
+        pub(crate) mod reset;
+    }
+    pub(crate) mod engine {
+        pub(crate) mod plan;
     }
     pub(crate) mod options;
-    pub(crate) mod plan;
 }
 
 mod check;

@@ -3,7 +3,7 @@
 //! Properties of plan and bitmap, against a model that has a byte for every sector.
 
 use crate::ubd::cow::bitmap::{Bitmap, NotLoaded, PageBytes, PAGE_LEN, PAGE_SECTORS};
-use crate::ubd::plan::{self, SectorMap};
+use crate::ubd::engine::plan::{self, SectorMap};
 use kernel::sync::atomic::disturb;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -75,9 +75,17 @@ impl Disk {
         self.bitmap.load(page, &file[page as usize]).unwrap();
     }
 
-    fn set(&self, start: u64, end: u64) {
-        while let Err(missing) = self.bitmap.set(start, end) {
-            self.load(missing);
+    fn set(&self, mut start: u64, end: u64) {
+        while let Err(NotLoaded(page)) = self.bitmap.set(start, end, &mut 0) {
+            let first = page * PAGE_SECTORS;
+            if first >= start && first + PAGE_SECTORS <= end {
+                let _one_at_a_time = self.file.lock().unwrap();
+                self.bitmap.fill(page, PAGE_SECTORS, &mut 0).unwrap();
+            } else {
+                self.load(NotLoaded(page));
+            }
+            // As in the driver: the pages before are done with.
+            start = start.max(first);
         }
     }
 
@@ -123,6 +131,10 @@ fn step(sectors: u64) -> impl Strategy<Value = Step> {
         2 => (1..sectors / PAGE_SECTORS, 0u64..70, 1u64..140)
             .prop_map(move |(page, back, len)| near(page * PAGE_SECTORS - back, len)),
         1 => (0..sectors, 0..sectors).prop_map(|(a, b)| Step::Set(a.min(b), a.max(b))),
+        1 => (0..sectors / PAGE_SECTORS, 1..3u64)
+            .prop_map(move |(page, n)| {
+                Step::Set(page * PAGE_SECTORS, ((page + n) * PAGE_SECTORS).min(sectors))
+            }),
         1 => (1usize..4).prop_map(Step::Flush),
         1 => Just(Step::FailedFlush),
         1 => (0..sectors.div_ceil(PAGE_SECTORS)).prop_map(Step::Load),
@@ -140,6 +152,20 @@ proptest! {
         let (a, b) = (a.index(sectors + 1) as u64, b.index(sectors + 1) as u64);
         let map = Words(words);
         covered(&map, a.min(b), a.max(b), |s| (map.0[(s / 64) as usize] >> (s % 64)) & 1 == 1);
+    }
+
+    #[test]
+    fn an_extent_holds_all_that_is_set(
+        words in prop::collection::vec(word(), 1..8), a: prop::sample::Index, b: prop::sample::Index,
+    ) {
+        let sectors = words.len() * 64;
+        let (a, b) = (a.index(sectors + 1) as u64, b.index(sectors + 1) as u64);
+        let (start, end) = (a.min(b), a.max(b));
+        let map = Words(words);
+        let set = |s: &u64| (map.0[(s / 64) as usize] >> (s % 64)) & 1 == 1;
+        let first = (start..end).find(set);
+        let last = (start..end).rfind(set);
+        prop_assert_eq!(plan::extent(&map, start, end), Ok(first.zip(last.map(|s| s + 1))));
     }
 
     #[test]
@@ -188,6 +214,11 @@ proptest! {
                     prop_assert_eq!(disk.bitmap.is_dirty(), !taken.is_empty());
                 }
                 Step::Load(page) => disk.load(NotLoaded(page)),
+            }
+            for page in 0..sectors.div_ceil(PAGE_SECTORS) {
+                let range = page * PAGE_SECTORS..((page + 1) * PAGE_SECTORS).min(sectors);
+                let set = model[range.start as usize..range.end as usize].iter().filter(|b| **b);
+                prop_assert!(disk.bitmap.count(page).is_none_or(|n| n == set.count() as u64));
             }
             // Nothing gets to the disk but by a flush, and nothing that differs is left clean.
             if model != durable {
@@ -289,4 +320,43 @@ fn a_flush_covers_what_was_set_before_by_any_thread() {
     assert_eq!(lost.into_inner(), 0);
     assert!(!disk.bitmap.is_dirty());
     covered(&disk.bitmap, 0, SECTORS, |sector| disk.on_disk(sector));
+}
+
+/// The same where it is whole pages that are set, which no thread has to read, beside those who set
+/// a part of them, and do.
+#[test]
+fn a_flush_covers_whole_pages_set_by_any_thread() {
+    const PAGES: u64 = 192;
+    const THREADS: u64 = 3;
+    let disk = Disk::new(PAGES * PAGE_SECTORS, 0);
+    let together = Barrier::new(THREADS as usize);
+    let lost = AtomicU64::new(0);
+
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (disk, together, lost) = (&disk, &together, &lost);
+            scope.spawn(move || {
+                disturb(thread + 1);
+                for page in 0..PAGES {
+                    together.wait();
+                    let start = page * PAGE_SECTORS;
+                    let (start, len) = match (page + thread) % 3 {
+                        0 => (start + 100, 8),
+                        _ => (start, PAGE_SECTORS),
+                    };
+                    disk.set(start, start + len);
+                    disk.flush(usize::MAX);
+                    if !(start..start + len)
+                        .step_by(8)
+                        .all(|sector| disk.on_disk(sector))
+                    {
+                        lost.fetch_add(1, Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(lost.into_inner(), 0);
+    assert!(!disk.bitmap.is_dirty());
+    covered(&disk.bitmap, 0, PAGES * PAGE_SECTORS, |_| true);
 }

@@ -4,7 +4,7 @@
 
 use crate::check;
 use crate::ubd::cow::header::{self, Header, Version};
-use crate::ubd::options::{Flags, Options};
+use crate::ubd::options::{self, Flags, Letters, Options, Setting, UNITS};
 use proptest::prelude::*;
 
 fn version() -> impl Strategy<Value = Version> {
@@ -68,6 +68,11 @@ fn field() -> impl Strategy<Value = String> {
     prop_oneof!["[a-zA-Z0-9/._ =-]{1,30}", "[^,:\\pC]{1,30}"]
 }
 
+/// User-mode Linux's units, and any.
+fn unit() -> impl Strategy<Value = usize> {
+    prop_oneof![0usize..16, 0usize..1000, 0..UNITS]
+}
+
 prop_compose! {
     fn flags()(read_only: bool, sync: bool, data: bool, shared: bool, no_trim: bool) -> Flags {
         Flags { read_only, sync, data, shared, no_trim }
@@ -121,29 +126,57 @@ proptest! {
 
     #[test]
     fn printed_options_parse_back(
-        unit in 0usize..16, flags in flags(), file in field(),
+        unit in unit(), flags in flags(), file in field(),
         backing in prop::option::of(field()), serial in prop::option::of(field()),
     ) {
+        let backing = backing.as_ref().map(|b| b.as_bytes()).filter(|_| !flags.data);
         let options = Options {
             unit,
             flags,
             file: file.as_bytes(),
-            backing: backing.as_ref().map(|b| b.as_bytes()).filter(|_| !flags.data),
+            backing,
+            create: backing.is_some(),
             serial: serial.as_ref().map(|s| s.as_bytes()),
         };
-        use crate::ubd::options::{parse, Setting};
         let text = options.to_string();
-        prop_assert_eq!(parse(text.as_bytes()), Ok(Setting::Unit(options)));
+        prop_assert_eq!(options::parse(text.as_bytes()), Ok(Setting::Unit(options)));
         // The value of a parameter that is itself named `ubd`.
         let text = format!("={text}");
-        prop_assert_eq!(parse(text.as_bytes()), Ok(Setting::Unit(options)));
+        prop_assert_eq!(options::parse(text.as_bytes()), Ok(Setting::Unit(options)));
+    }
+
+    #[test]
+    fn letters_name_units(unit in unit(), flags in flags()) {
+        let letters = Letters(unit).to_string();
+        prop_assert_eq!(options::parse_unit(letters.as_bytes()), Ok(unit));
+
+        // What comes behind the first letter and could be flags is.
+        let text = format!("{letters}{flags}=/f");
+        let name = letters[1..].trim_end_matches(|c| "rscdt".contains(c)).len() + 1;
+        let parsed = match options::parse(text.as_bytes()) {
+            Ok(Setting::Unit(options)) => Some((options.unit, options.flags)),
+            Err(options::Error::TooManyFlags) if letters.len() > 1 => return Ok(()),
+            _ => None,
+        };
+        let given = options::parse_flags(&text.as_bytes()[name..text.len() - 3]).unwrap();
+        let unit = options::parse_unit(&letters.as_bytes()[..name]).unwrap();
+        prop_assert_eq!(parsed, Some((unit, given)));
+    }
+
+    #[test]
+    fn units_of_one_letter_are_those_of_uml(unit in 0u8..16, flags in "[rscdt]{0,6}") {
+        let text = format!("{}{flags}=/f", char::from(b'a' + unit));
+        match options::parse(text.as_bytes()) {
+            Ok(Setting::Unit(options)) => prop_assert_eq!(options.unit, usize::from(unit)),
+            other => prop_assert!(false, "{other:?}"),
+        }
     }
 
     #[test]
     fn random_options_are_parsed_without_harm(
         text in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..40),
-            "=?([0-9]{1,3}|0x[0-9a-f]{1,20}|[a-z])[rscdt]{0,8}=?[a-z,:/=]{0,9}"
+            "=?([0-9]{1,3}|0x[0-9a-f]{1,20}|[a-z]{1,6})[rscdt]{0,8}=?[a-z,:/=]{0,9}"
                 .prop_map(String::into_bytes),
         ],
     ) {

@@ -4,7 +4,7 @@
 
 use crate::file::{about, sync_name, Access, File, Unfinished, STEP};
 use crate::image::{self, Cow, Image, Layer};
-use crate::output::{complain, json, shown, shown_bytes, Output, Progress};
+use crate::output::{json, report_error, shown, shown_bytes, Output, Progress};
 use crate::ubd::cow::{
     header::{Header, Version},
     layout::Layout,
@@ -147,7 +147,7 @@ pub(crate) fn create(path: &Path, backing: &Path, sector_size: u32, alignment: u
             )
             .into());
         }
-        complain(&format!(
+        report_error(&format!(
             "{}: is a COW file: UML cannot use one over it",
             shown(backing)
         ));
@@ -195,7 +195,7 @@ fn commit_to(path: &Path, to: &Path, quiet: bool) -> Result {
     for layer in &image.layers {
         let Layer::Cow(cow) = layer else { continue };
         if let Some(why) = cow.missing_data()? {
-            complain(&format!("{why}: they are zeros, as on the disk"));
+            report_error(&format!("{why}: they are zeros, as on the disk"));
         }
     }
     let new = Unfinished::create(to)?;
@@ -300,7 +300,7 @@ pub(crate) fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> R
         if same {
             // One file under two names has the same content; whether it is the one that the
             // header means is another matter.
-            if mtime != cow.mtime {
+            if !new.layers[0].file().is_of_time(cow.mtime)? {
                 return Err(format!(
                     "{}: was modified at {mtime}, the COW header says {}: there is nothing to \
                      compare it with, and only --unsafe would take it",

@@ -8,7 +8,14 @@ use nix::{
     errno::Errno,
     fcntl::{fcntl, renameat2, FcntlArg, RenameFlags, AT_FDCWD},
     libc,
-    sys::{stat::futimens, time::TimeSpec},
+    sys::{
+        stat::futimens,
+        statfs::{
+            fstatfs, BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, TMPFS_MAGIC,
+            XFS_SUPER_MAGIC,
+        },
+        time::TimeSpec,
+    },
     unistd::{lseek64, Whence},
 };
 use std::{
@@ -129,14 +136,40 @@ impl File {
         Ok(self.metadata()?.mtime() as u32)
     }
 
+    /// Whether the file has not been modified since `mtime`, as a header has it. A block device is
+    /// known by its size alone: the time is that of its node, which udev and every boot set.
+    pub(crate) fn is_of_time(&self, mtime: u32) -> Result<bool> {
+        use std::os::unix::fs::FileTypeExt;
+
+        let metadata = self.metadata()?;
+        Ok(metadata.file_type().is_block_device() || metadata.mtime() as u32 == mtime)
+    }
+
     /// The length of the file or the size of the device, in bytes.
     pub(crate) fn size(&self) -> Result<u64> {
         let end = lseek64(&self.file, 0, Whence::SeekEnd);
         Ok(about(&self.path, "has no size", end)? as u64)
     }
 
-    /// Where in the file the first data at or behind `pos` is; `None` if there is none.
+    /// Whether the file system's word on where there is data holds for what is dirty in the page
+    /// cache. FUSE asks its server, which need not have heard of it; of others there is no telling.
+    fn knows_data(&self) -> bool {
+        let known = [
+            BTRFS_SUPER_MAGIC,
+            EXT4_SUPER_MAGIC,
+            F2FS_SUPER_MAGIC,
+            TMPFS_MAGIC,
+            XFS_SUPER_MAGIC,
+        ];
+        fstatfs(&self.file).is_ok_and(|found| known.contains(&found.filesystem_type()))
+    }
+
+    /// Where in the file the first data at or behind `pos` is; `None` if there is none. Where the
+    /// file system's word can't be relied on all is data.
     pub(crate) fn next_data(&self, pos: u64) -> Option<u64> {
+        if !self.knows_data() {
+            return Some(pos);
+        }
         match lseek64(&self.file, pos as i64, Whence::SeekData) {
             Ok(at) => Some(at as u64),
             Err(Errno::ENXIO) => None,

@@ -10,7 +10,7 @@ use crate::ubd::{
         layout::Layout,
         replace::{self, SWITCHING},
     },
-    plan::{self, Run, SectorMap},
+    engine::plan::{self, Run, SectorMap},
 };
 use crate::{Failure, Result};
 use std::{
@@ -266,7 +266,7 @@ pub(crate) fn mismatch(cow: &Cow, layer: &Layer) -> Result<Option<String>> {
             cow.layout.size
         )));
     }
-    if mtime != cow.mtime {
+    if !layer.file().is_of_time(cow.mtime)? {
         return Ok(Some(format!(
             "{cow_path}: its header says that its backing file was modified at {}, but {path} was \
              at {mtime}",

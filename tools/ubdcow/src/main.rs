@@ -24,8 +24,11 @@ mod ubd {
         pub(crate) mod header;
         pub(crate) mod layout;
         pub(crate) mod replace;
+        pub(crate) mod reset;
     }
-    pub(crate) mod plan;
+    pub(crate) mod engine {
+        pub(crate) mod plan;
+    }
 }
 
 const USAGE: &str = "\
@@ -46,7 +49,7 @@ diff    the ranges that are in the COW file: offset and length in bytes, a line 
 A file that a driver or another process has locked is refused. See ubdcow(8).
 ";
 
-use output::{complain, shown, Output};
+use output::{report_error, shown, Output};
 
 /// What a command can end with, but for success.
 pub(crate) enum Failure {
@@ -207,11 +210,11 @@ fn main() -> ExitCode {
         Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
         Err(Failure::Inconsistent) => ExitCode::from(2),
         Err(Failure::Error(text) | Failure::Unusable(text)) => {
-            complain(&text);
+            report_error(&text);
             ExitCode::FAILURE
         }
         Err(Failure::Usage(text)) => {
-            complain(&format!("{text}\n{}", USAGE.trim_end()));
+            report_error(&format!("{text}\n{}", USAGE.trim_end()));
             ExitCode::FAILURE
         }
     }

@@ -38,7 +38,7 @@ fn written(result: io::Result<()>) -> Result {
 }
 
 /// Says something on standard error. If that can't be, there is no one left to tell.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn report_error(text: &str) {
     let _ = writeln!(io::stderr(), "ubdcow: {text}");
 }
 

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One open file of a unit, and how it is used.
+
+use crate::ubd::{
+    cow::bitmap::Bitmap,
+    cow::layout::Layout,
+    files::open::bytes,
+    files::space::Space,
+    kernel::file::{DirectAlignment, File, Through},
+    options::Abbreviated,
+};
+use kernel::{
+    block::SECTOR_SIZE,
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::atomic::{Atomic, Full, Relaxed},
+    sync::{Arc, Mutex},
+};
+
+/// What makes a file a COW file.
+pub(crate) struct Map {
+    /// Where in the file its bitmap and its data lie.
+    pub(crate) layout: Layout,
+    /// Which sectors are in this file.
+    pub(crate) bitmap: Bitmap,
+    /// What the file takes.
+    pub(super) space: Space,
+    /// Held by the one who reads a page of the bitmap.
+    pub(super) loading: Pin<KBox<Mutex<()>>>,
+}
+
+impl Map {
+    /// That of a COW file with this layout, with no page of the bitmap read yet.
+    ///
+    /// May sleep. Returns `ENOMEM`.
+    pub(crate) fn new(layout: Layout) -> Result<Self> {
+        Ok(Self {
+            bitmap: Bitmap::new(layout.sectors)?,
+            layout,
+            space: Space::new(),
+            loading: KBox::pin_init(new_mutex!((), "ubd_loading"), GFP_KERNEL)?,
+        })
+    }
+}
+
+/// One file of a unit.
+pub(crate) struct Layer {
+    /// The open file.
+    pub(crate) file: Arc<File>,
+    /// Its path, as the user or a COW header has it.
+    pub(crate) path: KVec<u8>,
+    /// `None` for a plain file.
+    pub(crate) map: Option<Map>,
+    /// Whether a read may be tried where it must not wait for a disk.
+    reads_at_once: bool,
+    /// What a range that is freed or zeroed by the file itself has to be a multiple of, in bytes:
+    /// a power of two.
+    zeroing_unit: u64,
+    /// How the file can be used past the page cache, if it can and has one.
+    pub(super) alignment: Option<DirectAlignment>,
+    /// Whether it is. Goes once at most, when the file refuses it after all.
+    pub(super) direct: Atomic<bool>,
+}
+
+impl Layer {
+    /// A layer of `file`; with a map if it is a COW file. May sleep. Returns `ENOMEM`.
+    pub(crate) fn new(file: File, path: KVec<u8>, map: Option<Map>) -> Result<Self> {
+        let in_memory = file.is_in_memory();
+        // A block device takes its inode's lock whatever is asked for.
+        let reads_at_once = in_memory || file.can_read_nowait() && !file.is_block_device();
+        let alignment = match in_memory {
+            true => None,
+            false => file.direct_alignment(),
+        };
+        let zeroing_unit = file.device_limits().logical_block_size.max(1).into();
+        Ok(Self {
+            file: Arc::new(file, GFP_KERNEL)?,
+            path,
+            map,
+            reads_at_once,
+            zeroing_unit,
+            alignment,
+            direct: Atomic::new(false),
+        })
+    }
+
+    /// A layer of the same open file, of whose bitmap nothing was read. May sleep. Returns
+    /// `ENOMEM`.
+    pub(super) fn anew(&self) -> Result<Self> {
+        let map = self.map.as_ref().map(|map| Map::new(map.layout));
+        Ok(Self {
+            file: self.file.clone(),
+            path: bytes(&self.path)?,
+            map: map.transpose()?,
+            reads_at_once: self.reads_at_once,
+            zeroing_unit: self.zeroing_unit,
+            alignment: self.alignment,
+            direct: Atomic::new(self.direct.load(Relaxed)),
+        })
+    }
+
+    /// What direct I/O to the file has to be aligned to. `None` if it has none, or, as a file in
+    /// memory, nothing that it could be used past.
+    pub(crate) fn alignment(&self) -> Option<DirectAlignment> {
+        self.alignment
+    }
+
+    /// As [`Self::alignment`], if the file is used past the page cache.
+    pub(super) fn direct_alignment(&self) -> Option<DirectAlignment> {
+        self.alignment.filter(|_| self.direct.load(Relaxed))
+    }
+
+    /// Has the file used past the page cache, where offset and length are multiples of `unit`
+    /// bytes, a power of two, and aligned.
+    pub(crate) fn set_direct(&mut self, unit: u32) {
+        if let Some(alignment) = &mut self.alignment {
+            alignment.offset = alignment.offset.max(unit);
+            self.direct.store(true, Relaxed);
+            // A page of the bitmap must not come with pages of data, which it would write too.
+            self.file.set_no_readahead();
+        }
+    }
+
+    /// Whether `e`, which a request has ended with, says that the file can't be used past the page
+    /// cache. A file system says that it can, and leaves it to another one below, which can't.
+    pub(crate) fn refuses_direct(e: Error) -> bool {
+        e == EINVAL || e == EOPNOTSUPP
+    }
+
+    /// Has the file used by the page cache from now on, because direct I/O has ended with `e`, and
+    /// says so. May be called in any context.
+    #[cold]
+    pub(crate) fn give_up_direct(&self, e: Error) {
+        if self.direct.xchg(false, Full) {
+            pr_warn!(
+                "{}: no direct I/O, its file system refuses it ({e:?}); the page cache is used\n",
+                Abbreviated(&self.path)
+            );
+        }
+    }
+
+    /// The unit of requests to a disk of which this is the written layer, see
+    /// [`Image::block_size`].
+    pub(crate) fn block_size(&self) -> u32 {
+        match &self.map {
+            Some(map) => 1 << map.layout.sector_shift,
+            None => {
+                let block = self.file.device_limits().logical_block_size;
+                block.clamp(SECTOR_SIZE, PAGE_SIZE as u32)
+            }
+        }
+    }
+
+    /// See the field.
+    pub(crate) fn zeroing_unit(&self) -> u64 {
+        self.zeroing_unit
+    }
+
+    /// Whether this layer is to be used past the page cache, at offsets and lengths of which `bits`
+    /// has all that are set in any of them.
+    #[inline]
+    pub(crate) fn is_direct(&self, bits: u64) -> bool {
+        self.direct_alignment()
+            .is_some_and(|alignment| alignment.fits(bits))
+    }
+
+    /// How this layer is to be read or written, with `bits` as for [`Self::is_direct`].
+    ///
+    /// Returns `EAGAIN` when it must not be done at all without waiting.
+    #[inline]
+    pub(crate) fn through(&self, wait: Wait, bits: u64) -> Result<Through> {
+        match wait {
+            Wait::Allowed if self.is_direct(bits) => Ok(Through::Direct),
+            Wait::Allowed => Ok(Through::Cache),
+            Wait::Never if self.reads_at_once && !self.direct.load(Relaxed) => {
+                Ok(Through::CacheOnly)
+            }
+            Wait::Never => Err(EAGAIN),
+        }
+    }
+}
+
+/// Whether something may wait for a disk, or returns `EAGAIN` instead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It may.
+    Allowed,
+    /// It must not.
+    Never,
+}
+
+/// A part of the disk that is in one file. All in bytes.
+pub(crate) struct Piece<'a> {
+    /// The file.
+    pub(crate) layer: &'a Layer,
+    /// Where the part starts in the file.
+    pub(crate) offset: u64,
+    /// How long it is.
+    pub(crate) len: u64,
+}

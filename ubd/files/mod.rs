@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The files of a unit: how they are opened and made, and what is done with them as a whole.
+
+mod backing;
+mod bitmap_pages;
+mod create;
+mod direct;
+mod flush;
+pub(crate) mod image;
+pub(crate) mod last_error;
+pub(crate) mod layer;
+pub(crate) mod open;
+mod reset;
+mod space;
+pub(crate) mod usage;

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Direct I/O: requests that a file's medium carries out on their own pages, while the one who
+//! started them goes on.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::file::File;
+use super::request::{Command, Direct, DirectData, Request};
+use kernel::{
+    bindings, error,
+    ffi::c_long,
+    prelude::*,
+    sync::atomic::{Atomic, Full},
+};
+
+extern "C" {
+    fn ubd_direct_start(
+        iocb: *mut bindings::kiocb,
+        file: *mut bindings::file,
+        bio: *mut bindings::bio,
+        pos: i64,
+        write: bool,
+        complete: unsafe extern "C" fn(*mut bindings::kiocb, c_long),
+    ) -> isize;
+    fn ubd_direct_end(iocb: *mut bindings::kiocb, write: bool);
+}
+
+/// The error code with which an operation says that `ki_complete` will be called.
+const EIOCBQUEUED: isize = -529;
+
+impl Request {
+    /// Whether the request is a read or a write all of whose pages are those of one bio.
+    pub(crate) fn has_one_bio(&self) -> bool {
+        let data = matches!(self.command(), Command::Read | Command::Write);
+        data && !self.rq().bio.is_null() && self.rq().bio == self.rq().biotail
+    }
+
+    /// Starts the read or write of a request [of one bio](Self::has_one_bio) at `pos` (bytes) of
+    /// `file`, past the page cache. [`Operations::done`](super::blk_mq::Operations::done) is called
+    /// when it has ended; that can be before this returns.
+    ///
+    /// May sleep. Not for the context of a submitter, whose own list of bios would keep what the
+    /// file system waits for. Ends with `EINVAL` if it is another request, `EBADF` if the file is
+    /// not open for it, and `EOPNOTSUPP` if that, or the tag set, has no direct I/O.
+    pub(crate) fn start_direct(self, file: &File, pos: u64) {
+        let write = self.command() == Command::Write;
+        let checked = match write {
+            true => file.check_open_for_writing(),
+            false => Ok(()),
+        };
+        let pos = match checked.and_then(|()| Ok(i64::try_from(pos)?)) {
+            Ok(_) if !self.has_room_for_direct() => return self.done(Err(EOPNOTSUPP)),
+            Ok(pos) if self.has_one_bio() => pos,
+            Ok(_) => return self.done(Err(EINVAL)),
+            Err(e) => return self.done(Err(e)),
+        };
+        let bio = self.rq().bio;
+        let data: *mut DirectData = self.into_data().cast();
+        // SAFETY: The per-request data is valid and, as the request was given up to it, ours. That
+        // there is room for it was seen above.
+        let direct = unsafe { &raw mut (*data).direct };
+        // SAFETY: As above; nobody else uses it yet.
+        unsafe { (*direct).users = Atomic::new(2) };
+        // INVARIANT: The helper takes a reference to the file, and the count is two: this function
+        // and the file.
+        // SAFETY: The bio has pages, which are valid until the request ends, and that is when the
+        // I/O has; the file is open for what is done with it.
+        let result = unsafe {
+            ubd_direct_start(
+                &raw mut (*direct).iocb,
+                file.as_ptr(),
+                bio,
+                pos,
+                write,
+                Self::complete,
+            )
+        };
+        if result == EIOCBQUEUED {
+            // SAFETY: The count keeps the data until now.
+            unsafe { Self::put(data) };
+        } else {
+            // SAFETY: The file is done with it, and will not call `complete()`.
+            unsafe {
+                (*direct).result = result;
+                Self::finish(data);
+            }
+        }
+    }
+
+    fn has_room_for_direct(&self) -> bool {
+        // SAFETY: The request is started, so its queue and the tag set of that are there.
+        let tag_set = unsafe { &*(*self.rq().q).tag_set };
+        tag_set.cmd_size as usize >= size_of::<DirectData>()
+    }
+
+    /// The file's call at the end of what was queued. In any context.
+    ///
+    /// # Safety
+    ///
+    /// `iocb` must be that of a request which [`Self::start_direct`] has started.
+    unsafe extern "C" fn complete(iocb: *mut bindings::kiocb, result: c_long) {
+        // SAFETY: By this function's requirement.
+        let direct = unsafe { kernel::container_of!(iocb, Direct, iocb) };
+        // SAFETY: As above: that is a part of a request's data.
+        let data = unsafe { kernel::container_of!(direct, DirectData, direct) };
+        // SAFETY: The one who started it looks at the result only after this has put it.
+        unsafe {
+            (*direct).result = result;
+            Self::put(data);
+        }
+    }
+
+    /// Ends one's use of what was started; the last one finishes it.
+    ///
+    /// # Safety
+    ///
+    /// `data` must be that of a request that was started, and the caller one of its two users.
+    unsafe fn put(data: *mut DirectData) {
+        // SAFETY: By this function's requirement it is valid until the count is zero.
+        let last = unsafe { (*data).direct.users.fetch_sub(1, Full) } == 1;
+        if last {
+            // SAFETY: There are no other users.
+            unsafe { Self::finish(data) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `data` must be that of a request whose I/O was started and has ended, with no users left.
+    unsafe fn finish(data: *mut DirectData) {
+        // SAFETY: By this function's requirement the request was given up to `data`, and nobody
+        // else takes it up.
+        let rq = unsafe { Self::from_data(data.cast()) };
+        let write = rq.command() == Command::Write;
+        // SAFETY: As above. Drops what was taken at the start.
+        let result = unsafe {
+            ubd_direct_end(&raw mut (*data).direct.iocb, write);
+            (*data).direct.result
+        };
+        rq.done(match usize::try_from(result) {
+            Ok(n) => Ok(n),
+            Err(_) => error::to_result(result as i32).map(|()| 0),
+        });
+    }
+
+    fn done(self, result: Result<usize>) {
+        let data = self.into_data();
+        // SAFETY: The per-request data is valid, and as the request was given up to it, it can be
+        // taken up. What was put in there may be called with it.
+        unsafe { ((*data).done)(Self::from_data(data), result) };
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The data and the holes of a file. See space.rs.
+ */
+
+#include <linux/blkdev.h>
+#include <linux/dcache.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/overflow.h>
+#include <linux/statfs.h>
+
+#include "../helpers.h"
+
+/*
+ * Whether SEEK_DATA of the file system that has the file, below overlayfs or not,
+ * takes what is dirty in the page cache for data. FUSE asks its server, which
+ * need not have heard of it; of others there is no telling.
+ */
+static bool ubd_file_knows_data(struct file *file)
+{
+	switch (d_real_inode(file->f_path.dentry)->i_sb->s_magic) {
+	case BTRFS_SUPER_MAGIC:
+	case EXT4_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+	case XFS_SUPER_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Where the next data is, by SEEK_DATA's word; -ENXIO if there is none. Where
+ * that can't be relied on all is data.
+ */
+loff_t ubd_file_next_data(struct file *file, loff_t pos)
+{
+	if (!ubd_file_knows_data(file))
+		return pos;
+	return vfs_llseek(file, pos, SEEK_DATA);
+}
+
+/* Where the next hole is, by SEEK_HOLE's word; -ENXIO behind the end. */
+loff_t ubd_file_next_hole(struct file *file, loff_t pos)
+{
+	return vfs_llseek(file, pos, SEEK_HOLE);
+}
+
+/*
+ * What the file system has left for those who are not root, in bytes. Returns
+ * false if it does not say: then it counts no blocks.
+ */
+bool ubd_file_space_left(struct file *file, u64 *left)
+{
+	struct kstatfs stat;
+
+	if (vfs_statfs(&file->f_path, &stat) || !stat.f_blocks)
+		return false;
+	if (check_mul_overflow(stat.f_bavail, (u64)stat.f_bsize, left))
+		*left = U64_MAX;
+	return true;
+}
+
+/*
+ * Whether ranges may be punched out of the file. What a file system with
+ * fallocate() can't do, or a server, it says when it is asked: that is at the
+ * first discard, for to ask is to set the file's times.
+ */
+bool ubd_file_can_punch(struct file *file)
+{
+	struct inode *inode = file->f_mapping->host;
+
+	if (S_ISBLK(inode->i_mode))
+		return bdev_write_zeroes_sectors(I_BDEV(inode)) > 0;
+	return file->f_op->fallocate;
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The folder of a unit, and what is done by its files.
+
+use super::lifetime::Removal;
+use super::place::Place;
+use super::settings::{Field, Settings, TEXT_MAX};
+use crate::ubd::{
+    files::open::bytes,
+    gendisk::disk::Disk,
+    kernel::configfs_item,
+    kernel::task_work::DeferredDrop,
+    options::{Letters, Options},
+    setup::units::{State, Units},
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{Arc, Mutex},
+};
+
+/// The folder of a unit.
+#[pin_data]
+pub(crate) struct Folder {
+    #[pin]
+    pub(super) settings: Mutex<Settings>,
+    pub(super) place: Place,
+    pub(super) _removal: Arc<DeferredDrop<Removal>>,
+}
+
+/// As configfs has it.
+pub(crate) type FolderData = configfs_item::Data<Folder>;
+
+impl Folder {
+    pub(super) fn units(&self) -> &Units {
+        &self.place.units
+    }
+
+    pub(super) fn state(&self) -> Result<State> {
+        self.units().with(self.place.unit, |state, _| Ok(state))
+    }
+
+    /// Runs `f` on what the unit has, if it is attached, or else on what it is to have.
+    pub(super) fn with_settings<R>(&self, f: impl FnOnce(&Settings) -> Result<R>) -> Result<R> {
+        let mut settings = self.settings.lock();
+        settings.cut = None;
+        self.units().with(self.place.unit, |_, disk| match disk {
+            Some(disk) => f(&Settings::of(disk)?),
+            None => f(&settings),
+        })
+    }
+
+    /// Runs `f`, which must not wait for anything, on the disk of the unit.
+    ///
+    /// Returns `ENXIO` when the unit is not attached.
+    pub(super) fn with_disk<R>(&self, f: impl FnOnce(&Disk) -> R) -> Result<R> {
+        self.units()
+            .with(self.place.unit, |_, disk| disk.map(f).ok_or(ENXIO))
+    }
+
+    /// Has `f` change the settings. It is told which text was cut by the last write, if any.
+    ///
+    /// Returns `EBUSY` when the unit is not detached.
+    pub(super) fn change(&self, f: impl FnOnce(&mut Settings, Option<Field>) -> Result) -> Result {
+        let mut settings = self.settings.lock();
+        let cut = settings.cut.take();
+        self.units()
+            .with(self.place.unit, |state, _| match state {
+                State::Detached => Ok(()),
+                _ => Err(EBUSY),
+            })
+            .and_then(|()| f(&mut settings, cut))
+    }
+
+    pub(super) fn show_text(&self, field: Field, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        self.with_settings(|settings| {
+            let text = settings.texts.get(field as usize).ok_or(EINVAL)?;
+            put_line(page, text)
+        })
+    }
+
+    pub(super) fn store_text(&self, field: Field, text: &[u8]) -> Result {
+        self.change(|settings, cut| {
+            let to = settings.texts.get_mut(field as usize).ok_or(EINVAL)?;
+            if cut == Some(field) {
+                if text == b"\n" {
+                    return Ok(());
+                }
+                to.clear();
+                return Err(ENAMETOOLONG);
+            }
+            let value = text.strip_suffix(b"\n").unwrap_or(text);
+            if value.contains(&0) {
+                return Err(EINVAL);
+            }
+            *to = bytes(value)?;
+            settings.create |= field == Field::BackingFile;
+            settings.cut = (value.len() >= TEXT_MAX).then_some(field);
+            Ok(())
+        })
+    }
+
+    pub(super) fn attach(&self) -> Result {
+        let unit = self.place.unit;
+        // Others look at them meanwhile.
+        let settings = self.settings.lock().copy()?;
+        let [file, backing, serial] = &settings.texts;
+        let mut options =
+            Options::new(unit, settings.flags, file, backing, serial).map_err(|e| {
+                let last_error = self.place.slot.last_error();
+                last_error.say(fmt!("ubd{}: {e}", Letters(unit)));
+                EINVAL
+            })?;
+        options.create &= settings.create;
+        Units::attach(&self.place.units, &options, settings.usage)?;
+        let mut settings = self.settings.lock();
+        settings.create = false;
+        // The next one to attach it may be in another folder.
+        self.units().with(unit, |_, disk| match disk {
+            Some(disk) => {
+                settings.take_paths(Settings::of(disk)?);
+                Ok(())
+            }
+            None => Ok(()),
+        })
+    }
+}
+
+/// Puts `text` and a newline on the page. Returns how many bytes that are, or `ENAMETOOLONG`.
+pub(super) fn put_line(page: &mut [u8; PAGE_SIZE], text: &[u8]) -> Result<usize> {
+    let len = text.len();
+    if len > TEXT_MAX {
+        return Err(ENAMETOOLONG);
+    }
+    page.get_mut(..len).ok_or(EINVAL)?.copy_from_slice(text);
+    *page.get_mut(len).ok_or(EINVAL)? = b'\n';
+    Ok(len + 1)
+}
