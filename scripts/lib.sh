@@ -4,12 +4,12 @@
 # What every script here needs: where things are, and how to speak to the
 # user. To be sourced.
 
-top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 scripts=$top/scripts
 
 # All that is built lives outside the checkout, so that a clean checkout does
 # not pay for it again.
-cache=${RNULL_UBD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rnull_ubd}
+cache=$(realpath -m -- "${RNULL_UBD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rnull_ubd}")
 
 # The kernel version that the project develops on: a Debian source package.
 kernel_series=7.3
@@ -47,6 +47,12 @@ progress() {
 # hash_of: twelve hex digits that name what is on stdin.
 hash_of() {
 	sha256sum | cut -c1-12
+}
+
+# kernel_image UML: the file below a tree that is booted, of User-mode Linux with
+# any text in UML.
+kernel_image() {
+	if [ -n "$1" ]; then echo linux; else echo arch/x86/boot/bzImage; fi
 }
 
 # driver_files: the driver's sources, one path below the checkout a line; what
