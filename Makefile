@@ -3,17 +3,19 @@
 # The user's targets. The kernel's build reads Kbuild, not this.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
-here := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 
-.PHONY: module modules_install clean help run test crash bench fuzz check
+.PHONY: module modules_install clean help run test crash bench fuzz check htmldocs rustdoc figures
 
 module:
 	@test -e "$(KDIR)/Makefile" || \
 		{ echo "there is no kernel to build for in $(KDIR): install its headers, or name a tree with KDIR=" >&2; exit 1; }
-	$(MAKE) -C "$(KDIR)" M="$(here)" modules
+	@case $$PWD in \
+	*[!-[:alnum:]/._+@~]*) echo "a kernel builds no module in '$$PWD', for its name: see scripts/module" >&2; exit 1 ;; \
+	esac
+	$(MAKE) -C "$(KDIR)" M="$$PWD" modules
 
 modules_install clean:
-	$(MAKE) -C "$(KDIR)" M="$(here)" $@
+	$(MAKE) -C "$(KDIR)" M="$$PWD" $@
 
 help:
 	@echo 'make LLVM=1 [KDIR=tree]   build rnull_ubd.ko (for the running kernel)'
@@ -23,13 +25,17 @@ help:
 	@echo 'These need git, make and mmdebstrap only; the rest they make themselves, in'
 	@echo '$$RNULL_UBD_CACHE (~/.cache/rnull_ubd):'
 	@echo 'make run                  see the driver at work in a guest'
-	@echo 'make test [TESTS=text]    all tests, or those with the text in their name'
+	@echo 'make check                for every change: style, host tests, KUnit; a minute'
+	@echo 'make test [TESTS=text]    all tests, or those with the text in their name; with'
+	@echo '                          ALL=1 also those that take too long for every day'
 	@echo 'make crash [POINTS=1000]  the crash tests, with so many crashes for each file system'
-	@echo 'make check                style: rustfmt, clippy, checkpatch, shellcheck'
 	@echo 'make fuzz                 fuzz what reads headers and options (FUZZ_SECONDS=600)'
 	@echo 'make bench [BENCH=text]   measure, beside loop and others; all cells, or those with the text'
-	@echo '                          in their name; BENCH=--cold, --memory or --smp measures'
-	@echo '                          other things, BENCH=--help tells more'
+	@echo '                          in their name; BENCH=--disk, --cold, --memory, --units or'
+	@echo '                          --smp measures other things, BENCH=--help tells more'
+	@echo 'make htmldocs             Documentation/ as a kernel tree builds it'
+	@echo 'make rustdoc              the modules of the driver, by rustdoc'
+	@echo 'make figures              the pictures of Documentation/, from the texts beside them'
 
 run:
 	@scripts/demo
@@ -41,10 +47,19 @@ crash:
 	@RNULL_UBD_CRASH_POINTS=$(or $(POINTS),1000) tests/run "e2e/crash release" "e2e/crash_fs release"
 
 check:
-	@scripts/check
+	@tests/run --quick
 
 fuzz:
 	@scripts/toolchain env FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) tests/host/run.sh
 
 bench:
 	@scripts/bench $(BENCH)
+
+htmldocs:
+	@scripts/htmldocs
+
+rustdoc:
+	@scripts/rustdoc
+
+figures:
+	@scripts/figures
