@@ -4,7 +4,7 @@
 # What scripts/bench --cold has over paths.sh: files on a device that takes its
 # time, and nothing of them in the page cache. To be sourced after it.
 
-latency_us=500
+fs=xfs latency_us=500
 place="XFS on null_blk, $latency_us microseconds a request"
 
 # move_files: from the memory that they were made in to the device, a memory with
@@ -24,7 +24,7 @@ move_files() {
 		hw_queue_depth 256
 		power 1
 	END
-	mkfs.xfs -q /dev/slow
+	"mkfs.$fs" -q /dev/slow
 	mv "$work" "$work.made"
 	mkdir "$work"
 	mount /dev/slow "$work"
@@ -58,6 +58,10 @@ make_file_direct() {
 
 make_loop_direct_sparse() {
 	make_loop_sparse --direct-io=on
+}
+
+make_dm_snapshot_direct() {
+	make_dm_snapshot --direct-io=on
 }
 
 make_ubd_plain_direct() {

@@ -8,12 +8,16 @@
 
 set -euo pipefail
 . "$(dirname "$0")/paths.sh"
-[ "$1" != cold ] || . "$(dirname "$0")/cold.sh"
+case $1 in
+cold | disk) . "$(dirname "$0")/cold.sh" ;;&
+disk) . "$(dirname "$0")/disk.sh" ;;
+esac
 
 IFS=, read -r -a paths <<<"$2"
 IFS=, read -r -a cells <<<"$3"
 IFS=, read -r -a jobs <<<"$4"
 rounds=$5
+[ "$1" != disk ] || disk_of "${cells[0]%%-*}"
 
 describe
 prepare "${paths[@]}"
@@ -28,6 +32,7 @@ for ((round = 1; round <= rounds; round++)); do
 				settle "$cell"
 				echo "@run $path $cell $n"
 				case $cell in
+				*-*-*) measure_disk "$cell" "$n" "$(count "$cell")" ;;
 				cached*) measure_cached "${cell#*-}" ;;
 				*) measure "$cell" "$n" "$(count "$cell")" ;;
 				esac

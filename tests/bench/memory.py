@@ -36,6 +36,11 @@ def kib(value):
     return f"{value / 1024:.0f}"
 
 
+def size(found, name):
+    """Bytes of one of the kernel's structures."""
+    return found[f"sizeof_{name}"][0][0]
+
+
 def grid(title, cells):
     """A table of {(row, column): bytes}."""
     columns = list(dict.fromkeys(column for _, column in cells))
@@ -52,8 +57,8 @@ def processors(count):
 def tables(found):
     """Yields (title, header, rows)."""
     units, stacks = {}, {}
-    for cpus, kind, size, total, _, in_stacks in found["unit"]:
-        column = f"{size}iB, {processors(cpus)}"
+    for cpus, kind, disk, total, _, in_stacks in found["unit"]:
+        column = f"{disk}iB, {processors(cpus)}"
         units[kind, column] = total
         stacks[kind, column] = in_stacks
     for (kind, column), total in list(units.items()):
@@ -67,15 +72,13 @@ def tables(found):
         (kind, {"sparse": "1024, one in every 16 MiB", "dense": "65536, all of 256 MiB"}[how]): grown
         for kind, how, grown in found["grown"]})
 
-    size = {key[len("sizeof_"):]: value[0][0]
-            for key, value in found.items() if key.startswith("sizeof_")}
     header, rows = ["request", "driver's data", "in all, aligned"], {}
     for cpus, kind, queues, depth in found["queues"]:
         header += [made] if (made := f"made with a unit, {processors(cpus)}") not in header else []
-        data = size["loop_cmd" if kind == "loop" else "RequestData"]
-        aligned = -(-(size["request"] + data) // CACHE_LINE) * CACHE_LINE
-        row = rows.setdefault(kind, [kind.removesuffix("-plain"), str(size["request"]), str(data),
-                                     str(aligned)])
+        request = size(found, "request")
+        data = size(found, "loop_cmd" if kind == "loop" else "RequestData")
+        aligned = -(-(request + data) // CACHE_LINE) * CACHE_LINE
+        row = rows.setdefault(kind, [kind.removesuffix("-plain"), str(request), str(data), str(aligned)])
         row.append(f"{queues * depth} requests")
     yield "A request, in bytes", header, list(rows.values())
 
@@ -86,14 +89,14 @@ def tables(found):
 
 def conditions(about, found):
     """What was measured, how, and what the tables do not say."""
-    size = {key: value[0][0] for key, value in found.items() if key.startswith("sizeof_")}
     return (
         f"{machine(about)} Files are sparse and on tmpfs; what they and the page cache take is not "
         "counted, nor is what the kernel can give back. A unit is a fifteenth of what sixteen "
         "units take more than one, the middle of three rounds; some 10 KiB are chance. Milliseconds "
-        "are a million instructions, or waits in the kernel as loading a module has them.\n\ndm-snapshot has chunks of 4 KiB and a persistent store. "
-        f"It has no requests: a bio takes {size['sizeof_dm_bio']} bytes there, "
-        f"{size['sizeof_pending']} more while its chunk is copied, and {size['sizeof_exception']} "
+        "are a million instructions, or waits in the kernel as loading a module has them."
+        "\n\ndm-snapshot has chunks of 4 KiB and a persistent store. "
+        f"It has no requests: a bio takes {size(found, 'dm_bio')} bytes there, "
+        f"{size(found, 'pending')} more while its chunk is copied, and {size(found, 'exception')} "
         "stay for every chunk that was, or for a run of those that are neighbours in both devices. "
         "What ubd keeps is 4 KiB for every 16 MiB of the disk that was touched.")
 
@@ -103,4 +106,5 @@ def main():
     write(sys.argv[1], conditions(about, found), list(tables(found)), {"about": about, **found})
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -30,7 +30,7 @@ filled() {
 # prepare PATH...: what paths share, and what is too slow to make for each cell.
 prepare() {
 	echo "@say preparing"
-	case " $* " in *" file"* | *" loop"* | *" dm-snapshot "* | *" ubd-"*) filled image ;; esac
+	case " $* " in *" file"* | *" loop"* | *" dm-snapshot"* | *" ubd-"*) filled image ;; esac
 	case " $* " in *" brd "*) filled /dev/ram0 ;; esac
 	case " $* " in *" ubd-cow-mixed"*)
 		touch -r image image.time
@@ -99,11 +99,12 @@ make_loop_sparse() {
 	loop "$@" sparse
 }
 
+# make_dm_snapshot [OPTION...]: of the loops.
 make_dm_snapshot() {
 	rm -f store
 	truncate -s $((mib + 64))M store
-	loop image
-	loop store
+	loop "$@" image
+	loop "$@" store
 	snapshot=bench
 	# Persistent, as a COW file is; chunks of 4 KiB, as the requests are.
 	dmsetup create --noudevsync $snapshot --table \

@@ -1,46 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0
 """The plot of what scripts/bench measured."""
 
-from runs import column
+import io
+
+import matplotlib
+
+from runs import shape
 from tables import title
+
+matplotlib.use("svg")
+# The same results make the same file; text stays text.
+matplotlib.rcParams.update({"svg.hashsalt": "bench", "svg.fonttype": "none",
+                            "font.family": "sans-serif", "font.size": 8})
+from matplotlib import pyplot  # noqa: E402  (after the backend is chosen)
 
 
 def svg(results):
-    """Bars: a panel a cell, a bar a path."""
+    """Bars: a panel a cell, a bar a path. On white, so that it can be read on any page."""
     results = [r for r in results if not r["cell"].startswith("cached")]
-    columns = list(dict.fromkeys((r["cell"], r["jobs"]) for r in results))
-    many = any(jobs > 1 for _, jobs in columns)
-    depths = list(dict.fromkeys(cell.rsplit("-", 1)[1] for cell, _ in columns))
-    bar, width, names = 16, 210, 230
-    across = min(max(len(columns), 1), 3 if not many else 4)
-    if len(depths) > across:
-        # A line of panels for what was done, with a queue ever deeper.
-        across, width = len(depths), 120
-    paths = list(dict.fromkeys(r["path"] for r in results))
-    height = 34 + bar * len(paths)
-    full = names + across * (width + 20)
+    paths, columns = shape(results)
+    across = min(len(columns), 4 if len(columns) > 6 or any(jobs > 1 for _, jobs in columns) else 3)
     down = -(-len(columns) // across)
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full} {down * height + 10}"'
-           ' font-family="sans-serif" font-size="11">',
-           '<!-- SPDX-License-Identifier: GPL-2.0 -->',
-           '<title>Requests a second</title>',
-           '<rect width="100%" height="100%" fill="#fff"/>']
-    for i, (cell, jobs) in enumerate(columns):
-        x, y = names + i % across * (width + 20), i // across * height
+    figure, axes = pyplot.subplots(down, across, sharey=True, squeeze=False, layout="constrained",
+                                   figsize=(3 + 2.3 * across, down * (0.5 + 0.19 * len(paths))))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, ((cell, jobs), name) in zip(axes.flat, columns.items()):
         here = {r["path"]: r["iops"] for r in results if (r["cell"], r["jobs"]) == (cell, jobs)}
-        top = max(here.values())
-        out.append(f'<text x="{x}" y="{y + 24}" font-weight="bold">{column(cell, jobs, many)}</text>')
-        for j, path in enumerate(paths):
-            line = y + 32 + j * bar
-            if i % across == 0:
-                out.append(f'<text x="{names - 8}" y="{line + 11}" text-anchor="end">'
-                           f'{title(path)}</text>')
-            if path not in here:
-                continue
-            colour = "#2a6f97" if path.startswith("ubd") else "#b8bcc2"
-            # Room for the figure of the longest bar.
-            length = here[path] / top * (width - 48)
-            out.append(f'<rect x="{x}" y="{line}" width="{length:.1f}" height="{bar - 3}"'
-                       f' fill="{colour}"/>')
-            out.append(f'<text x="{x + length + 4:.1f}" y="{line + 11}">{here[path]:.0f}</text>')
-    return "\n".join(out) + "\n</svg>\n"
+        axis.set_axis_on()
+        axis.set_title(name, loc="left", fontweight="bold", fontsize=8)
+        bars = axis.barh([title(p) for p in paths], [here.get(p, 0) for p in paths],
+                         color=["#2a6f97" if p.startswith("ubd") else "#b8bcc2" for p in paths])
+        axis.bar_label(bars, [f"{here[p]:.0f}" if p in here else "" for p in paths], padding=2)
+        axis.set_xlim(0, max(here.values()) * 1.3)
+        axis.xaxis.set_visible(False)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+    # The axis is shared.
+    axes[0, 0].invert_yaxis()
+    text = io.StringIO()
+    figure.savefig(text, format="svg", facecolor="white",
+                   metadata={"Date": None, "Title": "Requests a second"})
+    head, rest = text.getvalue().split("\n", 1)
+    lines = [head, "<!-- SPDX-License-Identifier: GPL-2.0 -->"] + rest.splitlines()
+    return "\n".join(line.rstrip() for line in lines) + "\n"

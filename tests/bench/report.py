@@ -22,6 +22,8 @@ def conditions(about):
     where = f"image files on {about.get('place')}"
     if about.get("mode") == "cold":
         where += ", written in full and not in the page cache"
+    elif about.get("mode") == "disk":
+        where = "image files on XFS and ext4 on null_blk, 10 microseconds a request"
     return f"{machine(about)} fio: io_uring, direct=1, 256 MiB; {where}. {how}."
 
 

@@ -9,8 +9,16 @@ import sys
 def column(cell, jobs=1, many=False):
     """A cell's name for people: "randread qd32", "read 128k qd8, 2 jobs"."""
     name, depth = cell.rsplit("-", 1)
-    size = "" if name.startswith(("rand", "cached")) else " 128k"
-    return f"{name}{size} qd{depth}" + (f", {jobs} job{'s' * (jobs > 1)}" if many else "")
+    size = " 128k" if name in ("read", "write") else ""
+    return f"{name.replace('-', ' ')}{size} qd{depth}" + (f", {jobs} job{'s' * (jobs > 1)}" if many else "")
+
+
+def shape(results):
+    """Returns the paths, and the name of each column by (cell, jobs), in their order."""
+    cells = dict.fromkeys((r["cell"], r["jobs"]) for r in results)
+    many = any(jobs > 1 for _, jobs in cells)
+    return (list(dict.fromkeys(r["path"] for r in results)),
+            {(cell, jobs): column(cell, jobs, many) for cell, jobs in cells})
 
 
 def figures(cell, said):
@@ -35,8 +43,7 @@ def figures(cell, said):
 
 def parse(lines):
     """Returns what the guest says about itself, and its runs in their order."""
-    about, runs, text = {}, [], []
-    run = None
+    about, runs, run, text = {}, [], None, []
     for line in lines:
         word, _, rest = line.rstrip("\n").partition(" ")
         if word == "@about":

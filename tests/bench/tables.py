@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The tables of what scripts/bench measured."""
 
-from runs import column
+from runs import shape
 
 TITLES = {
     "null-blk": "null_blk, no data moved",
@@ -18,7 +18,7 @@ TITLES = {
     "ubd-cow-mixed": "ubd, COW, every second block written",
 }
 BESIDE = ("loop", "loop-sparse", "dm-snapshot", "file", "brd")
-BESIDE_COLD = ("loop-direct", "loop-direct-sparse", "file-direct")
+BESIDE_COLD = ("loop-direct", "loop-direct-sparse", "dm-snapshot-direct", "file-direct")
 
 
 def title(path):
@@ -33,10 +33,12 @@ def tables(results, mode):
     """Yields (title, header, rows), where a row starts with a path's title."""
     cached = [r for r in results if r["cell"].startswith("cached")]
     rest = [r for r in results if r not in cached]
-    # With many queue depths, what is done has tables of its own.
-    for name in dict.fromkeys(r["cell"].rsplit("-", 1)[0] if mode == "cold" else "" for r in rest):
-        yield from tables_of([r for r in rest if r["cell"].startswith(name)],
-                             BESIDE_COLD if mode == "cold" else BESIDE)
+    # What is done, with many queue depths, has tables of its own, and so has a file system.
+    part = {"cold": lambda cell: cell.rsplit("-", 1)[0],
+            "disk": lambda cell: cell.split("-", 1)[0]}.get(mode, lambda cell: "")
+    beside = {"cold": BESIDE_COLD, "disk": BESIDE + BESIDE_COLD}.get(mode, BESIDE)
+    for name in dict.fromkeys(part(r["cell"]) for r in rest):
+        yield from tables_of([r for r in rest if part(r["cell"]) == name], beside)
     if cached:
         yield table_of_cached(cached)
 
@@ -44,10 +46,8 @@ def tables(results, mode):
 def tables_of(results, beside):
     """Yields the tables of cells that stand side by side, with ratios to the paths `beside`."""
     at = {(r["path"], r["cell"], r["jobs"]): r for r in results}
-    paths = list(dict.fromkeys(r["path"] for r in results))
-    columns = list(dict.fromkeys((r["cell"], r["jobs"]) for r in results))
-    many = any(jobs > 1 for _, jobs in columns)
-    header = [column(*c, many) for c in columns]
+    paths, columns = shape(results)
+    header = list(columns.values())
 
     def rows(value, of=paths):
         for path in of:
@@ -64,7 +64,8 @@ def tables_of(results, beside):
                 base = at.get((other, r["cell"], r["jobs"]))
                 return f"{r['iops'] / base['iops']:.2f}" if base else ""
             yield (f"Times {title(other)}", header,
-                   list(rows(ratio, [p for p in paths if p.startswith("ubd")])))
+                   list(rows(ratio, [p for p in paths if p.startswith("ubd")
+                                     and ("-direct" in p) == ("-direct" in other)])))
     yield ("Context switches a request, all tasks", header,
            list(rows(lambda r: f"{r['switches_per_request']:.2f}")))
     yield ("Latency, 99.9th percentile, in microseconds", header,
