@@ -139,6 +139,18 @@ shut() {
 	says "$what: the log names the file and says that the unit is read-only" "$PWD/lower/cow" "read-only"
 }
 
+# mounted_anew WHAT: no other unit has been harmed, and what was flushed is there
+# when the file system is mounted again.
+mounted_anew() {
+	few "$1"
+	check "$1: another unit goes on" put /dev/ubdb 0
+	check "$1: unloaded" unload
+	umount lower
+	mount -o loop lower.img lower
+	load "ubd0=$PWD/lower/cow"
+	check "$1: what was flushed is there after a new attach" right /dev/ubda
+}
+
 # aborted: ext4 has found an error and takes no more writes.
 aborted() {
 	holds ext4
@@ -146,13 +158,7 @@ aborted() {
 	shut "ext4, aborted" mount -o remount,abort lower
 	check "ext4, aborted: what was written can be read" right /dev/ubda
 	check "ext4, aborted: what is elsewhere, too" right /dev/ubda 4096 zeros
-	few "ext4, aborted"
-	check "ext4, aborted: another unit goes on" put /dev/ubdb 0
-	check "ext4, aborted: unloaded" unload
-	umount lower
-	mount -o loop lower.img lower
-	load "ubd0=$PWD/lower/cow"
-	check "ext4, aborted: what was flushed is there after a new attach" right /dev/ubda
+	mounted_anew "ext4, aborted"
 	check "ext4, aborted: and can be written" put /dev/ubda 2048
 	unload
 	umount lower
@@ -172,15 +178,24 @@ shutdown() {
 	shut "$1, shut down" going_down lower
 	is "$1, shut down: what was in the COW file is an I/O error" "$(error get /dev/ubda)" "Input/output error"
 	check "$1, shut down: what is elsewhere can be read" right /dev/ubda 4096 zeros
-	few "$1, shut down"
-	check "$1, shut down: another unit goes on" put /dev/ubdb 0
-	check "$1, shut down: unloaded" unload
-	umount lower
-	mount -o loop lower.img lower
-	load "ubd0=$PWD/lower/cow"
-	check "$1, shut down: what was flushed is there after a new attach" right /dev/ubda
+	mounted_anew "$1, shut down"
 	unload
 	umount lower
+}
+
+# untouched NAME FILE...: each is attached, read and detached, and none changes.
+untouched() {
+	local name=$1 file before
+	shift
+	before=$(stat -c '%n %Y %Z' "$@" && sha256sum "$@")
+	for file; do
+		load "ubd0=$file"
+		dd if=/dev/ubda of=/dev/null bs=64k iflag=direct status=none
+		unload
+		sync -f "$file"
+	done
+	is "$name: attached, read and detached, the files are as before" \
+		"$(stat -c '%n %Y %Z' "$@" && sha256sum "$@")" "$before"
 }
 
 # p9 FOLDER: on a folder of the host's.
@@ -194,6 +209,7 @@ p9() {
 	check "9p: the plain image is written" put /dev/ubdb
 	refuse "9p: no discard where the file system has none" blkdiscard -o 0 -l 65536 /dev/ubda
 	unload
+	untouched 9p "$1/cow" "$1/image" "$1/plain"
 	load "ubd0=$1/cow"
 	check "9p: it reads as written at the next attach" model cmp /dev/ubda want --direct
 	unload
@@ -235,6 +251,7 @@ nfs() {
 	check "NFS: reads and writes" model exercise /dev/ubda want --ops "$(scaled 400)" --procs 2 --depth 8 --max 65536
 	check "NFS: it reads as written" model cmp /dev/ubda want --direct
 	unload
+	untouched NFS "$PWD/net/cow" "$PWD/net/image"
 	load "ubd0=$PWD/net/cow" "ubd1=$PWD/plain"
 	check "NFS: and at the next attach" model cmp /dev/ubda want --direct
 

@@ -43,12 +43,14 @@ is "and has one line on it" "$(grep -v '^make' out)" \
 
 # As a part of a tree: of links, but for what may change.
 
-mkdir -p linux/drivers/block
-for file in "$tree"/{*,drivers/*,drivers/block/*}; do
+docs=Documentation/admin-guide/blockdev
+abi=Documentation/ABI/testing
+mkdir -p linux/drivers/block linux/$docs linux/$abi
+for file in "$tree"/{*,drivers/*,drivers/block/*,Documentation/*,Documentation/{admin-guide,ABI}/*,$docs/*,$abi/*}; do
 	place=linux${file#"$tree"}
 	[ -d "$place" ] || ln -s "$file" "$place"
 done
-for file in drivers/block/{Kconfig,Makefile} .config; do
+for file in drivers/block/{Kconfig,Makefile} $docs/index.rst .config; do
 	rm -f "linux/$file"
 	cp -p "$tree/$file" "linux/$file"
 done
@@ -56,10 +58,13 @@ rm -f linux/.config.old
 state linux >before
 mkdir -p kept
 cp -pr linux/drivers/block/{Kconfig,Makefile} kept
+cp -p linux/$docs/index.rst documents
 check "scripts/integrate" "$top/scripts/integrate" linux
-check "the driver is in the tree" test -e linux/drivers/block/ubd/rnull_ubd.rs -a -e linux/drivers/block/ubd/ubd/kernel/helpers.c
+check "the driver is in the tree" test -e linux/drivers/block/ubd/rnull_ubd.rs -a -e linux/drivers/block/ubd/ubd/kernel/helpers.h
 is "and the tree knows of it" "$(diff kept linux/drivers/block | grep '^>')" \
 	"> source \"drivers/block/ubd/Kconfig\""$'\n'"> obj-\$(CONFIG_BLK_DEV_RUST_UBD) += ubd/"
+check "and so are its documents" test -e linux/$docs/ubd/index.rst -a -e linux/$abi/configfs-ubd
+is "which the tree's list has" "$(diff documents linux/$docs/index.rst | grep '^>')" ">    ubd/index"
 state linux >integrated
 check "scripts/integrate, again" "$top/scripts/integrate" linux
 is "changes nothing" "$(state linux | diff integrated -)" ""

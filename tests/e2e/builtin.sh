@@ -13,7 +13,7 @@ guest_options() {
 		dmesg --notime
 	}
 	is "units by number, letter and with flags are there, and no other" "$(echo /dev/ubd*)" \
-		"/dev/ubda /dev/ubdb /dev/ubdc /dev/ubde"
+		"/dev/ubda /dev/ubdaa /dev/ubdb /dev/ubdc /dev/ubde /dev/ubdq"
 	is "r" "$(cd /sys/block && cat ubda/ro ubdb/ro ubdc/ro ubde/ro | tr '\n' ' ')" "0 1 0 0 "
 	model pattern plain $((1 << 20)) plain
 	check "a plain image from the initramfs" model cmp /dev/ubdb plain --direct
@@ -23,7 +23,9 @@ guest_options() {
 	check "and written to" model exercise /dev/ubda want --procs 1 --depth 8 --ops 40
 	check "reads back" model cmp /dev/ubda want --direct
 	says "a file that is missing" ubdd /missing open
-	says "a unit out of range" 16=/plain range
+	says "a unit out of range" 1048576=/plain range
+	is "a unit with no device number of its own" "$(cut -d: -f1 /sys/block/ubdq/dev /sys/block/ubdaa/dev | xargs)" \
+		"259 259"
 	says "a letter that is no flag" 0x=/plain flag
 	says "a unit twice" 0=/plain already
 	says "ubd=<n>" "ubd=<n>" obsolete
@@ -57,7 +59,7 @@ model pattern initramfs/plain $((1 << 20)) plain
 model pattern initramfs/back $((1 << 20)) back
 cp initramfs/plain initramfs/other
 vm_self options --built-in --initramfs-add "$work/initramfs" \
-	--append "ubd0=/cow:/back ubdbr=/plain ubd2c=/plain,,Serial ubd3=/missing ubd16=/plain ubd0x=/plain ubd0=/plain ubd=7 fake_ide udb5=/plain ubd=sync ubd4=/other" \
+	--append "ubd0=/cow:/back ubdbr=/plain ubd2c=/plain,,Serial ubd3=/missing ubd1048576=/plain ubd16dc=/plain ubdaac=/plain ubd0x=/plain ubd0=/plain ubd=7 fake_ide udb5=/plain ubd=sync ubd4=/other" \
 	>out 2>&1
 code=$?
 while read -r line; do

@@ -70,7 +70,7 @@ writing() {
 	fi
 	# A file's pages are written back on the account of whoever made it dirty, and that
 	# is nobody's at first: the kernel sees after a while who it is.
-	for _ in {1..20}; do
+	while :; do
 		both writes direct,dsync direct,dsync
 		[ "$(charged a wbytes)" = 0 ] || [ "$(charged b wbytes)" = 0 ] || break
 	done

@@ -4,6 +4,7 @@
 # COW files upon COW files: read and written through to any depth up to 8, the
 # lower ones never written, and what can't be is refused.
 # kernel: release
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 
@@ -51,7 +52,7 @@ done
 sha256sum cow? >sums
 
 depths=({2..8})
-[ -z "$debug" ] || depths=(2 5 8)
+[ -z "$slow" ] || depths=(2 5 8)
 for depth in "${depths[@]}"; do
 	cp "cow$depth" top
 	cp "cow$depth.disk" want

@@ -1,95 +1,24 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Units at run time: folders of configfs that attach, show and detach them, what
-# keeps a unit from being detached, and all of it at once by many processes.
+# Units at run time: folders of configfs that attach, show and detach them, and
+# the settings in them.
 
 . "$(dirname "$0")/lib.sh"
-
-mountpoint -q /sys/kernel/config || mount -t configfs config /sys/kernel/config
-config=/sys/kernel/config/ubd
-
-# set_up UNIT SETTING=VALUE...: make the unit's folder, if it has none, and
-# write its settings, without a newline behind them.
-set_up() {
-	local folder=$config/$1 setting value
-	shift
-	[ -d "$folder" ] || mkdir "$folder" || return
-	for setting; do
-		value=${setting#*=}
-		# Of nothing there is no write.
-		printf %s "${value:-$'\n'}" >"$folder/${setting%%=*}" || return
-	done
-}
-
-# power UNIT [0|1]: write it, or read it.
-power() {
-	if [ $# = 1 ]; then
-		read -r REPLY <"$config/$1/power" && echo "$REPLY"
-	else
-		echo "$2" >"$config/$1/power"
-	fi
-}
-
-# attach UNIT SETTING=VALUE...: with a folder of its own.
-attach() {
-	set_up "$@" && power "$1" 1
-}
-
-# settings UNIT: all of them, in one line.
-settings() {
-	local name value all=
-	for name in file backing_file serial flags direct_io power; do
-		IFS= read -r value <"$config/$1/$name"
-		all+=" $value"
-	done
-	echo "${all:1}"
-}
-
-# fails NAME ERROR COMMAND...: the command fails, and says that it is this error.
-fails() {
-	local what=$1 error=$2 output
-	shift 2
-	if output=$(LC_ALL=C "$@" 2>&1) || [[ $output != *": $error" ]]; then
-		not_ok "$what" "$output"$'\n'"$(messages)"
-		false
-	else
-		ok "$what"
-	fi
-}
-busy="Device or resource busy"
-invalid="Invalid argument"
-
-# node NAME UNIT: the unit's disk is there.
-node() {
-	check "$1" test -b "$(disk "$2")" -a -d /sys/block/"$(basename "$(disk "$2")")"
-}
-
-# gone NAME UNIT: nothing of it is there.
-gone() {
-	check "$1" test ! -e "$(disk "$2")" -a ! -e /sys/block/"$(basename "$(disk "$2")")" \
-		-a ! -e "/sys/devices/platform/uml-blkdev.$2"
-}
-
-model pattern plain $((1 << 20)) plain
-model pattern back $(((2 << 20) + 100)) back
-cp plain plain.want
-model expect back back.want
-cp back.want cow.want
-sum back >back.sum
+. "$e2e/configfs.bash"
 
 # Folders.
 
 load
 check "there is a folder for units" test -d $config
 wrong=
-for unit in 0 9 10 15 a j p; do
+for unit in 0 9 10 15 16 1048575 a j p q ac bgqcv; do
 	mkdir $config/$unit && rmdir $config/$unit || wrong+=" $unit"
 done
-is "units by number and by letter" "$wrong" ""
+is "units by number and by letters" "$wrong" ""
 mark
 wrong=
-names=(16 99999999999999999999 q A -1 00 07 0x1 1r aa ubda "1 " $'1\n')
+names=(1048576 99999999999999999999 bgqcw A -1 00 07 0x1 1r a1 aA "1 " $'1\n')
 for unit in "${names[@]}"; do
 	! said=$(LC_ALL=C mkdir "$config/$unit" 2>&1) && [[ $said == *": $invalid" ]] || wrong+=" $unit"
 done
@@ -103,7 +32,7 @@ says "and a message says why" ubda "other name"
 check "the folder of another unit" mkdir $config/b
 rmdir $config/0
 check "by its other name when the first is gone" mkdir $config/a
-is "the files" "$(cd $config/a && echo *)" "backing_file direct_io file flags power serial"
+is "the files" "$(cd $config/a && echo *)" "backing_file detach_on_close direct_io file flags last_error limit low_space power reset serial state"
 is "and what is in them" "$(settings a)" "    0 0"
 rmdir $config/a $config/b
 
@@ -123,9 +52,11 @@ is "the settings are as they were" "$(settings 0)" "$work/plain  S-1  0 1"
 mark
 fails "it is not attached twice" "$busy" power 0 1
 says "and the message says so" ubda already
+told "attached twice" 0 "device already configured"
 model write /dev/ubda plain.want 5120 7168 one
 mark
 check "detached" power 0 0
+told "detached" 0
 says "the message of that" ubda detached
 gone "nothing is left of it" 0
 is "power" "$(power 0)" 0
@@ -212,6 +143,7 @@ cannot() {
 	mark
 	fails "$what" "$error" attach 2 "${list[@]}"
 	says "$what: the message" ubdc "$@"
+	told "$what" 2 ubdc "$@"
 	gone "$what: no disk" 2
 	is "$what: power" "$(power 2)" 0
 	rmdir $config/2
@@ -224,169 +156,25 @@ cannot "a file that is missing" "No such file or directory" file="$work/missing"
 cannot "a backing file that is missing" "No such file or directory" file="$work/new" \
 	backing_file="$work/missing" -- "$work/missing" "cannot be opened"
 check "a backing file that is missing: no COW file" test ! -s new
+cannot "a path of many bytes" "No such file or directory" file="$work/$(printf '%0200d/' {1..15})" -- \
+	"bytes more" "cannot be opened: ENOENT"
 cannot "a folder" "$invalid" file="$work" -- "size cannot be determined"
 cannot "a plain image with a backing file" "$invalid" file="$work/plain" backing_file="$work/back" -- \
 	"$work/plain" "COW header"
 attach 0 file="$work/plain"
 cannot "a file of another unit" "Resource temporarily unavailable" file="$work/plain" -- "$work/plain" locked
 power 0 0
+attach 2 file="$work/missing" 2>/dev/null
+set_up 2 file="$work/plain"
+check "attached after that" power 2 1
+told "attached after that" 2
+rmdir $config/2
 rm -f new
 fails "power is 0 or 1" "$invalid" power 0 2
 fails "no zero byte in a path" "$invalid" bash -c "printf 'a\\0b' >$config/0/file"
 is "the file is as it was" "$(cat $config/0/file)" "$work/plain"
-
-# What is in use.
-
-# held NAME: unit 0 cannot be detached, and is as it was.
-held() {
-	fails "$1: it is not detached" "$busy" power 0 0
-	is "$1: power" "$(power 0)" 1
-	node "$1: its disk is there" 0
-}
-truncate -s 16M plain
-power 0 1
-exec 3</dev/ubda
-held "open"
-check "open: it can be read" cmp <(head -c 65536 <&3) <(head -c 65536 plain)
-exec 3<&-
-mkfs.ext4 -q /dev/ubda
-mkdir mnt
-mount /dev/ubda mnt
-held "mounted"
-echo hello >mnt/hello
-umount mnt
-attach 3 file=/dev/ubda
-held "below another unit"
-rmdir $config/3
-gone "the other unit is gone with its folder" 3
-check "it is detached when nobody has it" power 0 0
-check "what was written in a file system is in the file" grep -qx hello <(debugfs -R "cat /hello" plain 2>/dev/null)
-sfdisk -q plain < <(echo "label: gpt"; echo "start=2048, size=2048")
-power 0 1
-check "it has a partition" test -b /dev/ubda1
-exec 3</dev/ubda1
-held "with a partition open"
-check "with a partition open: that is there" test -b /dev/ubda1
-exec 3<&-
-exec 4</sys/block/ubda/ubd/state
-check "it is detached, with a file of sysfs open" power 0 0
-check "the partition is gone with it" test ! -e /dev/ubda1
-fails "the file of sysfs says nothing more" "No such device" cat <&4
-exec 4<&-
-fails "the module stays while there are folders" "Module rnull_ubd is in use" rmmod rnull_ubd
-
-# A flush that fails: the data has its place in the file, its bit has none.
-
-mkdir small
-mount -t tmpfs -o size=1M small small
-attach 4 file="$work/small/cow" backing_file="$work/back"
-cp back.want small.want
-mark
-model write /dev/ubde small.want 8192 4096 small
-dd if=/dev/zero of=small/filler bs=4k status=none 2>/dev/null
-fails "a flush that fails" "No space left on device" power 4 0
-says "a flush that fails: the message" ubde "could not be flushed" "1 bitmap pages" ENOSPC
-is "a flush that fails: power" "$(power 4)" 1
-check "a flush that fails: it can be read" model cmp /dev/ubde small.want --direct
-mark
-rmdir $config/4
-says "a flush that fails: without its folder it stays" ubde "stays attached" ENOSPC
-check "a flush that fails: it can be read after that" model cmp /dev/ubde small.want --direct
-mkdir $config/4
-is "a flush that fails: it is taken up again" "$(settings 4)" "$work/small/cow $work/back   0 1"
-rm small/filler
-check "it is detached when there is space" power 4 0
-model merge small/cow merged --backing back
-check "and nothing is lost" cmp merged small.want
-rmdir $config/4
-umount small
-
-# A flush that takes long: the file is on a device that stands still.
-
-cp cow slow
-truncate -s %512 slow
-loop=$(losetup -f --show slow)
-dmsetup create --noudevsync slow --table "0 $(blockdev --getsz "$loop") linear $loop 0"
-dmsetup mknodes slow
-cp cow.want slow.want
-attach 5 file=/dev/mapper/slow
-model write /dev/ubdf slow.want 16384 4096 slow
-dmsetup suspend --noflush --nolockfs slow
-power 5 0 2>/dev/null &
-detacher=$!
-for _ in {1..100}; do
-	read -r stat </proc/$detacher/stat
-	[[ $stat != *") D "* ]] || break
-	sleep 0.1
-done
-fails "a flush that takes long: the disk cannot be opened" "No such device or address" \
-	dd if=/dev/ubdf of=/dev/null count=1 status=none
-set_up 6 file="$work/plain"
-check "a flush that takes long: another unit is attached" power 6 1
-check "a flush that takes long: and detached" rmdir $config/6
-gone "a flush that takes long: it is gone" 6
-dmsetup resume --noudevsync slow
-wait $detacher
-is "a flush that takes long: the unit is detached in the end" $? 0
-gone "a flush that takes long: its disk is gone" 5
-model merge slow merged --backing back
-check "a flush that takes long: and nothing is lost" cmp merged slow.want
-
-# A device that fails for good.
-
-power 5 1
-dmsetup load slow --table "0 $(blockdev --getsz "$loop") error"
-mark
-model write /dev/ubdf slow.want 24576 4096 failed
-dmsetup suspend --noflush --nolockfs slow
-dmsetup resume --noudevsync slow
-if said /dev/mapper/slow "sync failed"; then
-	skip "a device that fails: its unit is not detached" "the driver has found out by itself"
-else
-	fails "a device that fails: its unit is not detached" "Input/output error" power 5 0
-	says "a device that fails: the message" ubdf "not detached" EIO
-fi
-is "a device that fails: the state" "$(cat /sys/block/ubdf/ubd/state)" failed
-mark
-check "a device that fails: its unit is detached when that was said" power 5 0
-says "a device that fails: the message of that" ubdf "are lost"
-gone "a device that fails: its disk is gone" 5
-rmdir $config/5
-dmsetup remove --noudevsync slow
-rm -f /dev/mapper/slow
-losetup -d "$loop"
-
-# rmdir.
-
-set_up b backing_file="$work/back" serial=S-2
-power b 1
-model write /dev/ubdb cow.want 102400 5120 rmdir
-exec 4<$config/b/power
-mark
-check "rmdir of a unit that is attached" rmdir $config/b
-says "rmdir: the message" ubdb detached
-gone "rmdir: nothing is left of it" 1
-fails "rmdir: nor in a file that was open" "No such file or directory" cat <&4
-exec 4<&-
-model merge cow merged --backing back
-check "rmdir: the file has what was written" cmp merged cow.want
-attach 1 file="$work/cow" serial=S-3 flags=s
-exec 3<>/dev/ubdb
-mark
-check "rmdir of a unit that is open" rmdir $config/1
-says "rmdir, open: it stays, and a message says so" ubdb "stays attached" EBUSY
-node "rmdir, open: its disk is there" 1
-check "rmdir, open: and works" model cmp /dev/ubdb cow.want --direct
-check "mkdir takes it up" mkdir $config/b
-is "with all that it has" "$(settings b)" "$work/cow $work/back S-3 s 0 1"
-fails "it is still open" "$busy" power b 0
-rmdir $config/b
-exec 3<&-
-model write /dev/ubdb cow.want 204800 5120 unload
-rmdir $config/0
-check "what stays is detached with the module" unload
-model merge cow merged --backing back
-check "and flushed" cmp merged cow.want
+rmdir $config/*
+unload
 
 # Units of module parameters.
 
@@ -410,6 +198,45 @@ attach 2 file="$work/plain"
 is "ubd=sync is for units that follow, direct_io for those of parameters" "$(settings 2)" "$work/plain   s 0 1"
 rmdir $config/*
 is "no node is left" "$(echo /dev/ubd*)" "/dev/ubd*"
+unload
+
+# Relative paths, from a folder that the next one is not in; and files that are gone.
+
+mkdir images elsewhere
+cp -p back images/golden
+cp back.want relative.want
+(cd images && load ubd0=work.cow:golden)
+is "a relative path: sysfs has it whole" "$(cat /sys/block/ubda/ubd/file /sys/block/ubda/ubd/backing_file)" \
+	"$work/images/work.cow"$'\n'"$work/images/golden"
+is "a relative path: so has the header" "$(model info images/work.cow backing)" "$work/images/golden"
+unload
+(cd images && load ubd0=work.cow)
+mkdir $config/0
+is "a relative path: so has the folder" "$(settings 0)" "$work/images/work.cow $work/images/golden   0 1"
+model write /dev/ubda relative.want 8192 4096 relative
+power 0 0
+check "a relative path: attached again from elsewhere" eval "(cd elsewhere && power 0 1)"
+check "a relative path: it is the same file" model cmp /dev/ubda relative.want --direct
+is "a relative path: nothing is made elsewhere" "$(ls elsewhere)" ""
+power 0 0
+mv images/work.cow work.gone
+fails "what was attached and is gone" "No such file or directory" power 0 1
+check "is not made anew" test ! -e images/work.cow
+: >images/work.cow
+fails "nor is an empty file made a COW file" "$invalid" power 0 1
+is "but left as it is" "$(stat -c %s images/work.cow)" 0
+rm images/work.cow
+check "unless the backing file is written again" attach 0 backing_file="$work/images/golden"
+check "then it is new" model cmp /dev/ubda back.want --direct
+power 0 0
+attach 0 file=images/own backing_file=images/golden
+power 0 0
+is "relative paths that were written are whole, too" "$(settings 0)" "$work/images/own $work/images/golden   0 0"
+check "and good from elsewhere" eval "(cd elsewhere && power 0 1)"
+power 0 0
+rm images/own
+fails "and when the file is gone, none is made" "No such file or directory" power 0 1
+rmdir $config/0
 unload
 load trust_header=n
 cannot "a backing file that only the header names, with trust_header=n" "$invalid" file="$work/cow" -- trust_header
@@ -466,137 +293,7 @@ attach 0 file="$work/plain" serial="$serial"
 check "a serial number of 4095 digits" cmp <(echo "$serial") $config/0/serial
 check "does no harm in sysfs" test "$(wc -c </sys/block/ubda/serial)" -ge 4095
 rmdir $config/0
-
-# All at once.
-
-model pattern piece $((64 << 10)) piece
-tee_piece() {
-	tee "$@" <piece >/dev/null
-}
-wrong=
-for unit in {0..15}; do
-	attach "$unit" file="$work/many$unit" backing_file="$work/back" || wrong+=" $unit"
-done
-is "16 units" "$wrong$(echo /dev/ubd? | wc -w)" 16
-check "16 units: written" tee_piece /dev/ubd?
-pids=()
-for unit in {0..15}; do
-	power "$unit" 0 &
-	pids+=($!)
-done
-wait "${pids[@]}"
-is "16 units: all are detached at once" "$(cat $config/*/power | sort | uniq -c | xargs)" "16 0"
-is "16 units: no node is left" "$(echo /dev/ubd*)" "/dev/ubd*"
-cp back.want many.want
-dd if=piece of=many.want bs=64k conv=notrunc status=none
-wrong=
-model merge many0 merged --backing back
-cmp merged many.want || wrong=merged
-for unit in {1..15}; do
-	cmp many0 "many$unit" || wrong+=" $unit"
-done
-is "16 units: each file has what was written" "$wrong" ""
-rmdir $config/*
-rm many*
-
-# Many processes that do all of this to the same two units, as long as one of
-# them attaches. Whoever has a disk open must be able to read it; for the rest,
-# nothing but the end is certain.
-
-rm plain
-model pattern plain $((1 << 20)) plain
-rounds=$(scaled "${UBD_ROUNDS:-30}")
-# starts UNIT FILE BACKING_FILE
-starts() {
-	mkdir "$config/$1"
-	echo "$2" >"$config/$1/file"
-	echo "$3" >"$config/$1/backing_file"
-	echo 1 >"$config/$1/power"
-}
-attaches() {
-	starts 0 "$work/plain" ""
-	starts 1 "$work/race" "$work/back"
-	starts a "$work/plain" ""
-	starts b "$work/race" "$work/back"
-}
-detaches() {
-	local unit
-	for unit in 0 1 a b; do
-		echo 0 >$config/$unit/power
-	done
-}
-removes() {
-	rmdir $config/0
-	detaches
-	rmdir $config/a $config/1 $config/b
-}
-looks() {
-	local text
-	for text in "$config"/*/* /sys/block/ubd[ab]/ubd/*; do
-		read -r text <"$text"
-	done
-}
-opens() {
-	local dev
-	for dev in ubda ubdb; do
-		exec 3</dev/$dev || continue
-		echo "$dev" >>race.opened
-		head -c 4096 <&3 | cmp -s - "first.$dev" || echo "$dev: $?" >>race.wrong
-		blockdev --rereadpt /dev/$dev
-		exec 3<&-
-	done
-}
-writes() {
-	# The first page stays as it is.
-	dd if=/dev/urandom of=/dev/ubda bs=4k seek=$((RANDOM % 200 + 1)) count=1 oflag=direct conv=nocreat
-	dd if=/dev/urandom of=/dev/ubdb bs=4k seek=$((RANDOM % 500 + 1)) count=1 conv=nocreat
-}
-race() {
-	local i
-	for ((i = 0; i < rounds; i++)); do
-		attaches
-	done
-	: >race.over
-}
-mkfifo never
-exec 9<>never
-repeat() {
-	until [ -e race.over ]; do
-		"$1"
-		# A little sleep, without a process for it.
-		read -rt 0.02 -u 9
-	done
-}
-head -c 4096 plain >first.ubda
-head -c 4096 back >first.ubdb
-: >race.opened
-: >race.wrong
-pids=()
-mark
-for job in detaches removes looks opens opens writes; do
-	repeat $job >/dev/null 2>&1 &
-	pids+=($!)
-done
-race >/dev/null 2>&1
-wait "${pids[@]}"
-note "$(messages | grep -c 'ubd[ab]: [0-9]* bytes') times attached," \
-	"$(messages | grep -c 'detached') detached, $(wc -l <race.opened) opened," \
-	"$(messages | grep -c 'stays attached') left without a folder"
-is "a race: what was open could be read" "$(cat race.wrong)" ""
-check "a race: disks were opened in it" test -s race.opened
-for unit in 0 1; do
-	[ -d $config/$unit ] || [ -d $config/${unit/0/a} ] || mkdir $config/$unit
-done
-wrong=
-for folder in "$config"/*; do
-	echo 0 >"$folder/power" && rmdir "$folder" || wrong+=" $folder"
-done
-is "a race: all can be detached" "$wrong" ""
-is "a race: no node is left" "$(echo /dev/ubd*)" "/dev/ubd*"
-for file in plain race back; do
-	check "a race: no file is kept: $file" model lock $file exclusive
-done
-check "a race: the module can be unloaded" unload
+unload
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 
 plan

@@ -4,7 +4,7 @@
 # What a crash may take and what not, with several processes at work: writes,
 # FUA writes, discards, zeroes and flushes that meet each other. The COW file is
 # a device, or two of them are on ext4, or on xfs, with and without direct I/O;
-# dm-log-writes below records. logwrites.py has the rules.
+# dm-log-writes below records. logwrites/ has the rules.
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
@@ -58,9 +58,9 @@ raw() {
 }
 
 # Parts can be chosen: crash_teeth.sh does.
-parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs new}}
+parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs new reset}}
 # Where all is slow, those that have the driver do different things.
-[ -z "$debug" ] || parts="device direct ext4"
+[ -z "$slow" ] || parts="device direct ext4"
 part() {
 	[[ " $parts " == *" $1 "* ]]
 }
@@ -99,7 +99,7 @@ files() {
 
 cat >found <<END
 #!/bin/bash
-# found LAST_MARK: what the next attach finds; for "logwrites.py states".
+# found LAST_MARK: what the next attach finds; for "logwrites states".
 cd "$work" || exit
 option=ubd0=crashed/cow
 [ \$1 != begin ] || option=ubd0=\$PWD/crashed/cow:\$PWD/back
@@ -158,6 +158,70 @@ new() {
 }
 
 ! part new || new
+
+# A COW file while it is made anew: a crash leaves what was in it, or nothing.
+
+cat >left <<END
+#!/bin/bash
+# left LAST_MARK: what the disk has; for "logwrites states".
+cd "$work" || exit
+dmesg --clear
+modprobe rnull_ubd ubd0=\$PWD/crashed/cow:\$PWD/back || exit
+if [ ! -b /dev/ubda ]; then
+	modprobe -r rnull_ubd
+	dmesg --notime | grep '^rnull_ubd: '
+	exit 1
+fi
+dd if=/dev/ubda of=disk bs=1M iflag=direct status=none
+modprobe -r rnull_ubd || exit
+between=
+! dmesg --notime | grep -q 'is finished now' || between=", finished"
+if cmp -s disk old; then
+	[ \$1 = written ] || { echo "old, behind \$1"; exit 1; }
+	echo "old"
+elif cmp -s disk new; then
+	echo "empty\$between"
+else
+	echo "a mix\$between"
+	exit 1
+fi
+END
+chmod +x left
+
+anew() {
+	made ext4 64M
+	logged
+	mkdir -p mnt
+	mount /dev/mapper/logged mnt
+	cp back new
+	truncate -s %512 new
+	cp new old
+	mkdir -p /sys/kernel/config
+	mountpoint -q /sys/kernel/config || mount -t configfs config /sys/kernel/config
+	load "ubd0=$work/mnt/cow:$work/back"
+	mkdir /sys/kernel/config/ubd/0
+	# All over the disk, so that the bitmap has more than one page of the file with bits.
+	for at in {0..16}; do
+		dd if=/dev/urandom of=old bs=64k seek=$((at << 20)) count=1 oflag=seek_bytes conv=notrunc status=none
+		dd if=old of=/dev/ubda bs=64k skip=$((at << 20)) seek=$((at << 20)) count=1 \
+			iflag=skip_bytes oflag=seek_bytes conv=fsync status=none
+	done
+	marked written
+	check "COW on ext4: reset" bash -c "echo 1 >/sys/kernel/config/ubd/0/reset"
+	marked reset
+	rmdir /sys/kernel/config/ubd/0
+	unload
+	marked end
+	umount mnt
+	unlogged
+	with_crashed
+	result "a crash while a COW file is made anew" crashes states log start crashed.img "$crashed" \
+		ext4 crashed written end --seed "$seed" --repeat "$([ -n "$points" ] && echo 20 || echo 2)" \
+		--points "${points:-10}" ./left
+	without_crashed
+}
+
+! part reset || anew
 
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 

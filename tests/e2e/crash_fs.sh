@@ -19,7 +19,7 @@ make_xfs() { mkfs.xfs -q "$1"; }
 
 cat >found <<'END'
 #!/bin/bash
-# found UPPER LAST_MARK: for "logwrites.py states"; the file seen has the marks.
+# found UPPER LAST_MARK: for "logwrites states"; the file seen has the marks.
 upper=$1
 modprobe rnull_ubd "ubd0=$PWD/crashed/cow" || exit
 if [ ! -b /dev/ubda ]; then

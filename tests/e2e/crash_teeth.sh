@@ -9,15 +9,15 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# without NAME SED_SCRIPT: a copy of the checkout, its ubd/flush.rs edited.
+# without NAME SED_SCRIPT: a copy of the checkout, its ubd/files/flush.rs edited.
 without() {
 	local what=$1 output code
 	rm -rf copy
 	mkdir copy
 	(cd "$top" && tar -c --exclude=.git --exclude=corpus .) | tar -x -C copy
-	sed -i "$2" copy/ubd/flush.rs
-	if cmp -s copy/ubd/flush.rs "$top/ubd/flush.rs"; then
-		not_ok "without $what" "ubd/flush.rs is not as this test knows it"
+	sed -i "$2" copy/ubd/files/flush.rs
+	if cmp -s copy/ubd/files/flush.rs "$top/ubd/files/flush.rs"; then
+		not_ok "without $what" "ubd/files/flush.rs is not as this test knows it"
 		return
 	fi
 	# shellcheck disable=SC2086

@@ -5,7 +5,6 @@ Requests that may fail, and what a disk may hold afterwards: a request that
 succeeded is there, of one that failed every sector is old or new.
 """
 
-import argparse
 import errno
 import fcntl
 import json
@@ -13,11 +12,10 @@ import mmap
 import os
 import random
 import struct
-import sys
 
-import model
 from logwrites import BLKDISCARD, sector_of, whose
 from model import SECTOR, Wrong, file_size
+from model.cli import main
 
 
 class Disk:
@@ -161,13 +159,9 @@ def check(args):
         raise Wrong("the flush failed")
 
 
-def commands_of():
-    """The parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split("\n", maxsplit=1)[0])
-    commands = parser.add_subparsers(required=True)
+def commands(command):
     for function in (fill, tries, discard, check):
-        p = commands.add_parser(function.__name__, help=function.__doc__.split("\n", maxsplit=1)[0])
-        p.set_defaults(run=function)
+        p = command(function.__name__, function)
         p.add_argument("dev")
         p.add_argument("state", help="a file: what the disk may hold")
         p.add_argument("--seed", default="faults")
@@ -179,11 +173,7 @@ def commands_of():
         p.add_argument("--later", help="a later state that may or may not be there")
         p.add_argument("--most", type=int, help="pieces")
         p.add_argument("--count", type=int, default=1, help="sectors")
-    return parser
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        model.commands_of = commands_of
-        model.serve(sys.argv[2])
-    sys.exit(model.run(commands_of(), sys.argv[1:]))
+    main(__doc__, commands)

@@ -115,9 +115,12 @@ for what in cow bitmap direct; do
 	start_anew "bad $what" "${params[@]}"
 	if [ $what = direct ]; then
 		bad_cow
+		# The last close would be a flush.
+		exec 3</dev/ubda
 		failed=$(faults tries /dev/ubda state --ops 7 --seed bad --errors EIO 2>&1)
 		is "bad $what: writes fail by themselves" "${failed##*failed: }" "{'EIO': 7}"
 		refuse "bad $what: the unit is read-only for that" said read-only
+		exec 3<&-
 	else
 		bad_$what
 		check "bad $what: writes that end in memory" faults tries /dev/ubda state --ops 7 --seed bad

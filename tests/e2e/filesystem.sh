@@ -3,11 +3,12 @@
 #
 # File systems on a COW unit: made, filled, checked, found again; and the COW
 # file merged by uml_moo and by the model is what the disk read.
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 
 mb=64
-[ -z "$debug" ] || mb=40
+[ -z "$slow" ] || mb=40
 files=$((10 + $(scaled 150)))
 mkdir mnt
 

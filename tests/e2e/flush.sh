@@ -6,13 +6,14 @@
 # device at every point of the record, loses what a disk may lose, and looks at
 # what is left: all that a completed flush covered is there, and a sector holds
 # what it held before or what was last written, never anything else.
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/logged.bash"
 
 rounds=6
 choices=3
-[ -z "$debug" ] || rounds=4 choices=1 more_points=
+[ -z "$slow" ] || rounds=4 choices=1 more_points=
 
 # The file is the device itself: no file system adds flushes of its own. The
 # COW file's bitmap has two pages.
@@ -61,7 +62,7 @@ crash "COW, direct writes and fsync" cow "" direct
 crash "COW, each fsync during other writes" cow "" pipelined "" 2
 crash "COW, no fsync but flag s" cow s nothing 2
 crash "COW, no fsync but unloaded" cow "" unload 1
-if [ -z "$debug" ]; then
+if [ -z "$slow" ]; then
 	crash "COW, buffered writes and fsync" cow "" buffered
 	crash "COW, writes with RWF_DSYNC" cow "" dsync 2
 	crash "plain, direct writes and fsync" plain "" direct 3
@@ -112,14 +113,41 @@ model pattern back $((1 << 20)) back
 cp back want
 rm -f cow
 load "ubd0=$work/cow:$work/back"
-model write /dev/ubda want 4096 65536 timed
-is "with no flush: the bitmap is behind" "$(cat /sys/block/ubda/ubd/dirty_pages)" 1
-until [ "$(cat /sys/block/ubda/ubd/dirty_pages)" = 0 ]; do
-	sleep 0.1
+exec 3</dev/ubda
+dirty() {
+	[ "$(cat /sys/block/ubda/ubd/dirty_pages)" = "$1" ]
+}
+# Where the guest stands still in between, it may have come already.
+at=0
+until model write /dev/ubda want $at 65536 timed && dirty 1; do
+	at=$((at + 65536))
 done
+ok "with no flush: the bitmap is behind"
+wait_for dirty 0
 cp --sparse=always cow seen
 check "with no flush: after a while it is not" model cmp-cow seen want
-is "with no flush: what is in the COW file is counted" "$(cat /sys/block/ubda/ubd/cow_sectors)" 128
+is "with no flush: what is in the COW file is counted" "$(cat /sys/block/ubda/ubd/cow_sectors)" \
+	$(((at + 65536) / 512))
+exec 3<&-
+unload
+
+# Nor for one by who closes the disk: that comes with the last close.
+rm -f cow
+cp back want
+load "ubd0=$work/cow:$work/back"
+exec 3</dev/ubda
+at=65536
+until model write /dev/ubda want $at 65536 direct && dirty 1; do
+	at=$((at + 65536))
+done
+exec 3<&-
+is "the last close: the bitmap is not behind" "$(cat /sys/block/ubda/ubd/dirty_pages)" 0
+dd if=want of=/dev/ubda bs=64k count=1 conv=notrunc status=none
+is "the last close, with data in the page cache: nor is it then" \
+	"$(cat /sys/block/ubda/ubd/dirty_pages)" 0
+cp --sparse=always cow seen
+check "the last close: what was written is in the COW file" model cmp-cow seen want
+is "the last close: all of it" "$(cat /sys/block/ubda/ubd/cow_sectors)" $(((at + 65536) / 512))
 unload
 
 plan

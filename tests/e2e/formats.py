@@ -16,7 +16,8 @@ import stat
 import struct
 import sys
 
-from model import Cow, Wrong, up
+from model import Wrong, up
+from model.cow import Cow
 
 BLKROGET, BLKSSZGET, BLKGETSIZE64 = 0x125E, 0x1268, 0x80081272
 SEED = os.environ.get("FORMATS_SEED", "formats")

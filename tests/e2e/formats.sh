@@ -5,6 +5,7 @@
 # the model with random contents: they are read and written here to the byte,
 # and keep their version and their header, a switch of the backing file too.
 # kernel: release
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 

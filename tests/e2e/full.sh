@@ -5,6 +5,7 @@
 # all others and all reads go on, and freed space brings the rest back. Nor can
 # a COW file be made there, or be switched to another backing file.
 # kernel: release
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/faults.bash"
@@ -103,10 +104,11 @@ full() {
 	unload
 
 	# The sector has its place, its bit has none: unless the driver has already
-	# flushed it, after a few seconds and by itself.
-	for _ in {1..10}; do
+	# flushed it, after a few seconds and by itself. The last close flushes, too.
+	while :; do
 		rm -f mnt/cow state
 		load "ubd0=$work/mnt/cow:$work/back"
+		exec {held}</dev/ubda
 		dd if=/dev/zero of=mnt/place bs=64k count=2 conv=fsync status=none
 		cat /dev/zero >mnt/filler 2>/dev/null
 		rm mnt/place
@@ -114,16 +116,19 @@ full() {
 		faults fill /dev/ubda state --start 98304 --most 1 >/dev/null
 		filled
 		flushed=$(dd if=/dev/zero of=/dev/ubda count=0 conv=fsync status=none 2>&1) || break
+		exec {held}<&-
 		rm mnt/filler
 		unload
 	done
 	is "$what: a flush that needs space for the bitmap fails" "${flushed##*: }" "No space left on device"
 	check "$what: what it was for can be read" faults check /dev/ubda state
+	exec {held}<&-
 	rm mnt/filler
 	if [ "$what" = ext4 ]; then
-		until [ "$(cat /sys/block/ubda/ubd/dirty_pages)" = 0 ]; do
-			sleep 0.1
-		done
+		written() {
+			[ "$(cat /sys/block/ubda/ubd/dirty_pages)" = 0 ]
+		}
+		wait_for written
 		ok "$what: when there is space it is written with nobody asking for it"
 	fi
 	check "$what: the next flush, when there is space, does not" faults check /dev/ubda state --flush

@@ -25,16 +25,3 @@ guest_tests() {
 		note "$(tail -n 90 guest.err)"
 	fi
 }
-
-# wait_for COMMAND...: until it succeeds. What never comes, the guest's own
-# limits end: a hung task, or the time that it has.
-wait_for() {
-	until "$@" 2>/dev/null; do
-		sleep 0.05
-	done
-}
-
-# sleeps PID: it waits for something that no signal ends.
-sleeps() {
-	grep -q '^State:.*D' "/proc/$1/status"
-}

@@ -19,7 +19,7 @@ import struct
 import subprocess
 import sys
 
-from model import Cow
+from model.cow import Cow
 
 # The last unit is for a file that nothing is wrong with.
 LOT = 15

@@ -4,6 +4,7 @@
 # Files with wrong, damaged and malicious COW headers: each gets an error
 # message that says what is wrong, and nothing else. Nothing is written to any
 # of them, and other units are none the worse for it.
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 
@@ -112,7 +113,7 @@ mkfifo pipe
 model make-cow fifo gold --name "$work/pipe"
 sum fifo >fifo.sum
 mark
-check "a pipe as a backing file: nothing waits for it" timeout -s KILL 20 modprobe rnull_ubd "ubd0=$work/fifo"
+check "a pipe as a backing file: nothing waits for it" timeout -s KILL 600 modprobe rnull_ubd "ubd0=$work/fifo"
 check "a pipe as a backing file is refused" test ! -e /dev/ubda
 says "the message names it" ubda "$work/pipe"
 ! loaded || unload

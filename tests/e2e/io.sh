@@ -60,7 +60,7 @@ rm plain* cow* back*
 
 small=$((($(scaled 4) << 20) + (2 << 20) + 3 * 512))
 shapes=(1 8 random)
-[ -z "$debug" ] || shapes=(1 random)
+[ -z "$slow" ] || shapes=(1 random)
 params=()
 model pattern back $small back
 sum back >back.sum

@@ -83,7 +83,7 @@ unload
 check "unmount when the module is gone" umount files
 
 # A load that fails leaves nothing behind.
-refuse "a load that fails" load "ubd0=$work/plain" "ubd16=$work/plain"
+refuse "a load that fails" load "ubd0=$work/plain" "ubd=1048576=$work/plain"
 check "is no load" test ! -e /sys/module/rnull_ubd
 check "leaves no disk" test ! -e /dev/ubda
 check "leaves no lock" model lock plain exclusive

@@ -116,6 +116,7 @@ count() {
 	shift 2
 	read -r -a before <"/sys/block/$disk/stat"
 	"$@"
+	wait_for idle "$disk"
 	read -r -a after <"/sys/block/$disk/stat"
 	echo $((after[field - 1] - before[field - 1]))
 }
@@ -181,7 +182,11 @@ differ "ext4, COW" ubdb ext4/back <<<"queue/discard_granularity|4096|1024"
 differ "xfs" ubdd xfs/plain </dev/null
 differ "tmpfs" ubde plain </dev/null
 differ "tmpfs, COW" ubdf back </dev/null
-differ "a device with sectors of 4 KiB that can't zero" ubdg /dev/nullb9 </dev/null
+differ "a device with sectors of 4 KiB that can't zero" ubdg /dev/nullb9 <<END
+queue/hw_sector_size|4096|512
+queue/logical_block_size|4096|512
+--getss|4096|512
+END
 differ "a device that can" ubdh "$device" </dev/null
 size=$(stat -Lc %s /usr/bin/fio)
 differ "9p, read-only" ubdi /usr/bin/fio <<END
@@ -203,8 +208,8 @@ END
 
 trim ubda ext4/plain
 trim ubdb ext4/cow
-[ -n "$debug" ] || trim ubdd xfs/plain
-[ -n "$debug" ] || trim ubde plain
+[ -n "$slow" ] || trim ubdd xfs/plain
+[ -n "$slow" ] || trim ubde plain
 trim ubdg /dev/nullb9
 is "the longest read is one request" \
 	"$(count ubdg 1 dd if=/dev/ubdg of=/dev/null bs=4M count=1 iflag=direct status=none)" 1

@@ -6,7 +6,6 @@ outcome is known: one file to the byte, a tree of files by what each says of
 itself.
 """
 
-import argparse
 import ctypes
 import errno
 import fcntl
@@ -15,11 +14,12 @@ import os
 import random
 import struct
 import subprocess
-import sys
 
-import model
 from logwrites import BLKDISCARD, BLKZEROOUT
-from model import SECTOR, Wrong, file_size, first_difference
+from model import SECTOR, Wrong, file_size
+from model.cli import main
+from model.compare import first_difference
+from model.processes import apart
 
 BLKFLSBUF = 0x1261
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
@@ -32,27 +32,6 @@ def fallocate(fd, mode, at, length):
     if libc.fallocate(fd, mode, ctypes.c_long(at), ctypes.c_long(length)):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-
-
-def apart(jobs):
-    """Call each of jobs in a process of its own; all must end well."""
-    children = []
-    for name, job in jobs:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                job()
-                code = 0
-            except Exception as e:  # pylint: disable=broad-except
-                print(f"{name}: {type(e).__name__}: {e}, line {e.__traceback__.tb_next.tb_lineno}",
-                      flush=True)
-            finally:
-                os._exit(code)
-        children.append(pid)
-    bad = [pid for pid in children if os.waitpid(pid, 0)[1]]
-    if bad:
-        raise Wrong(f"{len(bad)} of {len(children)} processes failed")
 
 
 # One file
@@ -199,12 +178,27 @@ class Known:
     def zero(self):
         at, n = self.range(self.unit)
         if self.device and self.rng.randrange(2):
-            kind = self.rng.choice((BLKDISCARD, BLKZEROOUT))
-            fcntl.ioctl(self.fd, kind, struct.pack("<QQ", at, n))
+            if self.rng.randrange(2):
+                return self.discard(at, n)
+            fcntl.ioctl(self.fd, BLKZEROOUT, struct.pack("<QQ", at, n))
         else:
             fallocate(self.fd, ZERO_RANGE, at, n)
         self.put(at, bytes(n))
         return "zero", at, n
+
+    def discard(self, at, n):
+        """Sectors that only a backing file has stay as they are; all others are zeros."""
+        # What is only in the page cache would go with it.
+        os.fsync(self.fd)
+        fcntl.ioctl(self.fd, BLKDISCARD, struct.pack("<QQ", at, n))
+        got = os.pread(self.fd, n, at)
+        self.whole(got, at, n)
+        for sector in range(0, n, SECTOR):
+            have = got[sector:sector + SECTOR]
+            if have.count(0) != SECTOR:
+                self.same(have, at + sector, "discard")
+        self.put(at, got)
+        return "discard", at, n
 
     def sync(self):
         os.fsync(self.fd)
@@ -398,18 +392,9 @@ def whole(args):
         raise Wrong(f"{files} files are left")
 
 
-def commands_of():
-    """The parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split("\n", maxsplit=1)[0])
-    commands = parser.add_subparsers(required=True)
-
-    def command(name, function):
-        p = commands.add_parser(name, help=function.__doc__.strip().split("\n", maxsplit=1)[0])
-        p.set_defaults(run=function)
-        p.add_argument("--seed", default="load")
-        return p
-
+def commands(command):
     p = command("known", known)
+    p.add_argument("--seed", default="load")
     p.add_argument("target", nargs="+")
     p.add_argument("--ops", type=int, default=300, help="of each round")
     p.add_argument("--rounds", type=int, default=2)
@@ -417,18 +402,16 @@ def commands_of():
     p.add_argument("--left", help="where to leave what a device must be: a path but for its name")
 
     p = command("tree", tree)
+    p.add_argument("--seed", default="load")
     p.add_argument("folder", nargs="+")
     p.add_argument("--procs", type=int, default=3)
     p.add_argument("--ops", type=int, default=300)
 
     p = command("whole", whole)
+    p.add_argument("--seed", default="load")
     p.add_argument("folder")
     p.add_argument("--least", type=int, default=10)
-    return parser
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        model.commands_of = commands_of
-        model.serve(sys.argv[2])
-    sys.exit(model.run(commands_of(), sys.argv[1:]))
+    main(__doc__, commands)

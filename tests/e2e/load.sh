@@ -43,7 +43,7 @@ part=$((($(scaled 2) + 1) << 20))
 # Trims from the start on and of one size, for fio trims what it writes next
 # only then.
 hows=("libaio 1 512 a b c d" "io_uring 0 20k a d")
-[ -z "$debug" ] || hows=("io_uring 0 20k a b c d")
+[ -z "$slow" ] || hows=("io_uring 0 20k a b c d")
 for how in "${hows[@]}"; do
 	read -r engine direct bs units <<<"$how"
 	jobs=()
@@ -76,7 +76,7 @@ mkdir a b
 model pattern back $((1 << 20)) back
 truncate -s 48M plain back
 systems=(ext4 xfs)
-[ -z "$debug" ] || systems=(ext4)
+[ -z "$slow" ] || systems=(ext4)
 for fs in "${systems[@]}"; do
 	rm -f cow
 	load "ubd0=$work/plain" "ubd1=$work/cow:$work/back"

@@ -3,6 +3,7 @@
 #
 # The driver and a UML process shut each other out, by the record locks that
 # UML takes: here another process takes them.
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 
@@ -144,20 +145,51 @@ unload
 losetup -d "$device"
 is "nobody wrote to a file that was not theirs" "$(sum plain)" "$(cat plain.sum)"
 
+# A lease, which its holder gives back when it is told that another wants the
+# file: until then open(2) waits.
+# leased FILE KIND
+leased() {
+	exec 3< <(exec python3 -c '
+import fcntl, os, signal, sys
+file = os.open(sys.argv[1], os.O_RDWR if sys.argv[2] == "F_WRLCK" else os.O_RDONLY)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+fcntl.fcntl(file, fcntl.F_SETLEASE, getattr(fcntl, sys.argv[2]))
+print("leased", flush=True)
+signal.sigwait([signal.SIGIO])
+print("wanted", flush=True)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+' "$1" "$2")
+	read -r answer <&3
+}
+for kind in F_WRLCK F_RDLCK; do
+	leased plain $kind
+	load "ubd0=$work/plain"
+	check "a file with a lease, $kind: attached when it was given back" test -b /dev/ubda
+	is "a file with a lease, $kind: its holder was told" "$(cat <&3)" wanted
+	unload
+done
+leased back F_WRLCK
+load "ubd0=$work/cow"
+check "a backing file with a lease: attached when it was given back" test -b /dev/ubda
+unload
+cat <&3 >/dev/null
+exec 3<&-
+
 # UML itself; it takes long to start on the debug kernel, and shows no more there.
 if [ -z "$debug" ]; then
 	rm -f image
 	truncate -s 4M image
 	load "ubd0=$work/image"
-	timeout 100 linux.uml mem=64M "ubd0=$work/image" root=/dev/ubda con=null con0=null,fd:1 panic=-1 >uml.out 2>&1
+	timeout 600 linux.uml mem=64M "ubd0=$work/image" root=/dev/ubda con=null con0=null,fd:1 panic=-1 >uml.out 2>&1
 	check "a UML is kept out of what is attached here" grep -q "Failed to lock '$work/image'" uml.out
 	unload
-	timeout 200 linux.uml mem=64M "ubd0=$work/image" root=/dev/root rootfstype=hostfs rootflags=/ \
+	timeout 600 linux.uml mem=64M "ubd0=$work/image" root=/dev/root rootfstype=hostfs rootflags=/ \
 		con=null con0=null,fd:1 init=/usr/bin/sleep 600 >uml.out 2>&1 &
 	uml=$!
-	until grep -q ":$(stat -c %i image) " /proc/locks || ! kill -0 $uml; do
-		sleep 0.1
-	done
+	holds() {
+		grep -q ":$(stat -c %i image) " /proc/locks || ! kill -0 "$uml"
+	}
+	wait_for holds
 	mark
 	load "ubd0=$work/image"
 	check "what a UML holds is not attached here" test ! -e /dev/ubda

@@ -17,10 +17,10 @@ note "UBD_SEED=$seed UBD_CRASH_POINTS=${points:-(default)}"
 # mkfs.xfs makes file systems this small for its own tests only.
 export TEST_DIR=x TEST_DEV=x QA_CHECK_FS=x
 
-# crashes COMMAND...: logwrites.py
+# crashes COMMAND...: the package logwrites
 crashes() {
 	# shellcheck disable=SC2154
-	python3 "$e2e/logwrites.py" "$@"
+	python3 -P -m logwrites "$@"
 }
 
 # made FS: the file start is a new file system.

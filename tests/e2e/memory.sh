@@ -16,7 +16,9 @@ for where in failslab fail_page_alloc; do
 	inject=/sys/kernel/debug/$where
 	rm -f memory.cow state
 	load "ubd0=$work/memory.cow:$work/sparse"
-	for pid in $(pgrep '^ubda-'); do
+	# The thread for flushes is there as soon as one is asked for.
+	sync /dev/ubda
+	for pid in $(pgrep '^ubda(-|$)'); do
 		echo 1 >"/proc/$pid/make-it-fail"
 	done
 	echo 0 >$inject/verbose

@@ -3,6 +3,7 @@
 #
 # Every option and every error of the reference, as module parameters: what is
 # attached, and what the kernel log says.
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 
@@ -11,7 +12,7 @@
 turn=0
 chosen() {
 	turn=$((turn + 1))
-	[ -z "$debug" ] || [ $((turn % 3)) = 1 ]
+	[ -z "$slow" ] || [ $((turn % 3)) = 1 ]
 }
 
 # malformed NAME PARAMETER... -- WORD...: the load fails, and a message with
@@ -76,9 +77,8 @@ sum back >back.sum
 
 malformed "no unit" "ubd==$work/plain" -- "=$work/plain" number
 malformed "no number and no letter" "ubd=A=$work/plain" -- "A=$work/plain" number
-malformed "unit 16" "ubd16=$work/plain" -- 16 range
-malformed "unit 16, the other way" "ubd=16=$work/plain" -- "16=$work/plain" range
-malformed "unit q" "ubd=q=$work/plain" -- "q=$work/plain" range
+malformed "a unit too many" "ubd=1048576=$work/plain" -- "1048576=$work/plain" range 1048575 bgqcv
+malformed "by its letters" "ubd=bgqcw=$work/plain" -- "bgqcw=$work/plain" range
 malformed "a huge unit" "ubd=99999999999999999999=$work/plain" -- "99999999999999999999=$work/plain" range
 malformed "one unit twice" "ubd0=$work/plain" "ubd0=$work/other" -- ubda "$work/other" already
 malformed "one unit by two names" "ubda=$work/plain" "ubd=0=$work/other" -- ubda "$work/other" already
@@ -87,11 +87,26 @@ attached "unit as a letter, the other way" "ubd=c=$work/plain" /dev/ubdc
 attached "unit in hexadecimal" "ubd=0xe=$work/plain" /dev/ubdo
 attached "unit in octal" "ubd=010=$work/plain" /dev/ubdi
 attached "unit 15" "ubd15=$work/plain" /dev/ubdp
+attached "unit 16" "ubd=16=$work/plain" /dev/ubdq
+attached "the last unit" "ubd=1048575=$work/plain" /dev/ubdbgqcv
+attached "unit by several letters" "ubd=zz=$work/plain" /dev/ubdzz
+attached "letters at the end are flags" "ubd=ac=$work/plain" /dev/ubda
+attached "but the first, and those before them" "ubd=rcas=$work/plain" /dev/ubdrca
+attached "what these letters name, by number" "ubd=28=$work/plain" /dev/ubdac
+
+# A name that is none of the module's parameters is for the kernel to name.
+for param in ubd16 ubdq ubd0q ubd0sr; do
+	mark
+	check "$param=: taken, by a kernel that passes it over" load "$param=$work/plain" "ubd1=$work/other"
+	is "$param=: the kernel's message" \
+		"$(messages | grep -c "rnull_ubd: unknown parameter '$param' ignored")" 1
+	check "$param=: nothing else" test ! -e /dev/ubda -a -b /dev/ubdb
+	unload
+done
 
 # Flags.
 
 malformed "a letter that is no flag" "ubd=0x=$work/plain" -- "0x=$work/plain" flag "not 'x'"
-malformed "a letter that is no flag, the other way" "ubd0q=$work/plain" -- flag
 malformed "too many flags" "ubd=0rrrrrrrrrrrrr=$work/plain" -- "0rrrrrrrrrrrrr=$work/plain" many
 malformed "no '='" "ubd=0r" -- "0r" "'='"
 malformed "no '=' at all" ubd0 -- ubd0 "'='"
@@ -101,7 +116,7 @@ check "nothing was created" test ! -e new
 
 # Every set of flags in the order r, s, c, d, t by its own name, in two loads.
 halves=(0 16)
-[ -z "$debug" ] || halves=(16)
+[ -z "$slow" ] || halves=(16)
 for half in "${halves[@]}"; do
 	params=()
 	read_only=
@@ -181,6 +196,17 @@ is "a relative name: the path in the header is absolute" "$(model info relative 
 # Files that cannot be used.
 
 failing "a file that is missing" "ubd0=$work/missing" -- ubda "$work/missing" open
+mknod none b 98 240
+failing "a ubd that is missing" "ubd0=$work/none" -- ubda "$work/none" ENXIO
+failing "a backing file that is a ubd that is missing" "ubd0=$work/new2:$work/none" -- ubda "$work/none" ENXIO
+mknod first b 98 16
+load "ubd1=$work/other" "ubd2s=$work/first"
+check "a ubd that is there, by a node of one's own" cmp /dev/ubdc other
+# Which keeps the module, as long as it has a disk of it open.
+mountpoint -q /sys/kernel/config || mount -t configfs config /sys/kernel/config
+mkdir /sys/kernel/config/ubd/2
+rmdir /sys/kernel/config/ubd/2
+unload
 failing "a backing file that is missing" "ubd0=$work/new2:$work/missing" -- ubda "$work/missing" open
 check "no COW file was made of it" test ! -s new2
 model make-cow cow back --name "$work/gone"
@@ -328,15 +354,44 @@ says "udb…: one message that it is a typo" "udb0=$work/plain" typo
 check "udb…: nothing else" test ! -e /dev/ubda -a -b /dev/ubdb
 unload
 
-# More than the driver reads again, to look for parameters that are unknown.
-long=()
-for _ in {1..11}; do
-	long+=("a=$(printf %0100000d 0)")
+# What can be read but refuses to be written, for one reason or another.
+
+mkdir refusing
+truncate -s 32M refusing.img
+mkfs.ext4 -q refusing.img
+mount -o loop refusing.img refusing
+for file in immutable append program swap; do
+	cp plain refusing/$file
 done
-mark
-check "more than 1 MiB of parameters: taken" load "ubd0=$work/plain" "${long[@]}"
-says "more than 1 MiB of parameters: what is not looked for" "cannot be read" ignored
-check "more than 1 MiB of parameters: the unit is there" test -b /dev/ubda
-unload
+chattr +i refusing/immutable
+chattr +a refusing/append
+cp /usr/bin/sleep refusing/program
+# As much as is compared below.
+truncate -s 64K refusing/program
+chmod +x refusing/program
+refusing/program 1000 &
+program=$!
+# Until then it is a copy of the shell.
+until [ "$(readlink /proc/$program/exe)" = "$work/refusing/program" ]; do
+	sleep 0.05
+done
+dd if=/dev/zero of=refusing/swap bs=1M count=1 status=none
+mkswap -q refusing/swap
+swapon refusing/swap
+for how in immutable:EPERM append:EPERM program:ETXTBSY swap:ETXTBSY; do
+	file=${how%:*}
+	mark
+	load "ubd0=$work/refusing/$file"
+	is "$file: read-only" "$(cat /sys/block/ubda/ubd/state)" read-only
+	says "$file: the message" ubda "$work/refusing/$file" "cannot be written (${how#*:}), read-only"
+	check "$file: reads" cmp -n $((64 << 10)) /dev/ubda refusing/"$file"
+	unload
+done
+swapoff refusing/swap
+kill $program
+wait $program 2>/dev/null
+chattr -i refusing/immutable
+chattr -a refusing/append
+umount refusing
 
 plan

@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What is around the disk: partitions, numbers, geometry, sysfs.
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 
 truncate -s 64M plain
 truncate -s 96M back
 truncate -s $((1 << 20)) read_only
-load "ubda=$work/plain" "ubd1=$work/cow:$work/back" "ubd15r=$work/read_only"
+truncate -s 64M more
+load "ubda=$work/plain" "ubd1=$work/cow:$work/back" "ubd15r=$work/read_only" "ubd=16=$work/more" \
+	"ubd=aa=$work/more_still:$work/back"
 
 is "the size of a plain disk" "$(cat /sys/block/ubda/size)" $((64 << 11))
 is "the size of a COW disk" "$(blockdev --getsize64 /dev/ubdb)" $((96 << 20))
@@ -18,13 +21,15 @@ is "a disk with r is read-only" "$(blockdev --getro /dev/ubdp)" 1
 is "and sysfs says so" "$(cat /sys/block/ubdp/ro)" 1
 is "the numbers of unit 0" "$(cat /sys/block/ubda/dev)" 98:0
 is "the numbers of unit 15" "$(cat /sys/block/ubdp/dev)" 98:240
+is "those of unit 16 and on are the kernel's choice" \
+	"$(cut -d: -f1 /sys/block/ubd{q,aa}/dev | xargs)" "259 259"
 is "the major's name" "$(awk '$1 == 98 { print $2 }' /proc/devices)" ubd
 is "the disk of unit 1 has its platform device for a parent" \
 	"$(readlink -f /sys/block/ubdb/device)" /sys/devices/platform/uml-blkdev.1
 is "the platform device has its driver" \
 	"$(basename "$(readlink -f /sys/devices/platform/uml-blkdev.1/driver)")" uml-blkdev
 is "a platform device a unit" "$(cd /sys/devices/platform && echo uml-blkdev.*)" \
-	"uml-blkdev.0 uml-blkdev.1 uml-blkdev.15"
+	"uml-blkdev.0 uml-blkdev.1 uml-blkdev.15 uml-blkdev.16 uml-blkdev.26"
 is "the geometry" "$(model ioctl /dev/ubdb geo)" "128 32 $(((96 << 20) / (128 * 32 * 512))) 0"
 if identity=$(model ioctl /dev/ubdb identity); then
 	is "the ATA identity" "$identity" "$(((96 << 20) / (128 * 32 * 512))) 128 32"
@@ -54,9 +59,9 @@ layout() {
 		echo "start=$((n * 4096)), size=4096"
 	done
 }
-for dev in ubda ubdb; do
+for dev in ubda ubdb ubdq ubdaa; do
 	check "$dev: sfdisk makes fifteen partitions" sfdisk -q /dev/$dev < <(layout)
-	is "$dev: they are there" "$(cd /dev && echo $dev? $dev??)" "$(echo "$dev"{1..15})"
+	is "$dev: they are there" "$(cd /dev && echo "$dev"[0-9] "$dev"[0-9]?)" "$(echo "$dev"{1..15})"
 done
 is "the numbers of partition 15 of unit 1" "$(cat /sys/block/ubdb/ubdb15/dev)" 98:31
 is "a partition's start" "$(cat /sys/block/ubdb/ubdb15/start)" 61440
@@ -66,7 +71,7 @@ is "a partition's geometry" "$(model ioctl /dev/ubdb15 geo)" \
 
 # A partition's bytes are the disk's.
 model pattern part $((2 << 20)) part
-for dev in ubda ubdb; do
+for dev in ubda ubdb ubdq ubdaa; do
 	dd if=part of=/dev/${dev}7 bs=64k oflag=direct status=none
 	check "$dev: what is written to a partition reads there" model cmp /dev/${dev}7 part --direct
 	dd if=/dev/$dev of=disk bs=1M skip=14 count=2 iflag=direct status=none
@@ -74,9 +79,9 @@ for dev in ubda ubdb; do
 done
 unload
 check "the partitions are gone with the disk" test ! -e /dev/ubda1
-load "ubda=$work/plain" "ubd1=$work/cow"
-for dev in ubda ubdb; do
-	is "$dev: they are back with it" "$(cd /dev && echo $dev? $dev??)" "$(echo "$dev"{1..15})"
+load "ubda=$work/plain" "ubd1=$work/cow" "ubd=16=$work/more" "ubd=aa=$work/more_still"
+for dev in ubda ubdb ubdq ubdaa; do
+	is "$dev: they are back with it" "$(cd /dev && echo "$dev"[0-9] "$dev"[0-9]?)" "$(echo "$dev"{1..15})"
 	check "$dev: and the bytes in them" model cmp /dev/${dev}7 part --direct
 done
 

@@ -4,16 +4,15 @@
 What pressure.sh asks of the machine: memory that there is not, and sleep.
 """
 
-import argparse
 import errno
 import mmap
 import os
 import random
 import select
-import sys
 
-import model
 from model import BLOCK, Wrong
+from model.cli import main
+from model.compare import first_difference
 
 # Of the kernel's eventpoll.h; the select module does not have it.
 EPOLLWAKEUP = 1 << 29
@@ -39,7 +38,7 @@ def memory(args):
             at = 16 * (n + turn)
             got, want = held[n * BLOCK:(n + 1) * BLOCK], pool[at:at + BLOCK]
             if got != want:
-                raise Wrong(f"turn {turn}: " + model.first_difference(got, want, n * BLOCK))
+                raise Wrong(f"turn {turn}: " + first_difference(got, want, n * BLOCK))
 
 
 def pageout(args):
@@ -53,7 +52,7 @@ def pageout(args):
     held.madvise(MADV_PAGEOUT)
     got = held[:]
     if got != want:
-        raise Wrong(model.first_difference(got, want, 0))
+        raise Wrong(first_difference(got, want, 0))
 
 
 def suspend(args):
@@ -86,23 +85,18 @@ def suspend(args):
         poll.poll(0)
 
 
-def commands_of():
-    """The parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip())
-    commands = parser.add_subparsers(required=True)
-    p = commands.add_parser("memory", help="fill memory and look at it again")
-    p.set_defaults(run=memory)
+def commands(command):
+    p = command("memory", memory)
     p.add_argument("mb", type=int)
     p.add_argument("--turns", type=int, default=1)
     p.add_argument("--seed", default="memory")
-    p = commands.add_parser("pageout", help="have some pages swapped out")
-    p.set_defaults(run=pageout)
+
+    p = command("pageout", pageout)
     p.add_argument("pages", type=int)
-    p = commands.add_parser("suspend", help="start to suspend, and be called off")
-    p.set_defaults(run=suspend)
+
+    p = command("suspend", suspend)
     p.add_argument("times", type=int)
-    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(model.run(commands_of(), sys.argv[1:]))
+    main(__doc__, commands)

@@ -224,7 +224,7 @@ stack() {
 	echo 1 >/sys/power/freeze_filesystems
 	# With lockdep the freezer warns of a task that waits for a frozen file system,
 	# whatever that is on: it counts the one that is waited for as held.
-	[ -z "$debug" ] || hold
+	[ -z "$slow" ] || hold
 	mark
 	check "$what: told to sleep and called off" python3 "$e2e/pressure.py" suspend "$(scaled 4)"
 	check "$what: when all file systems were frozen" grep -q "Freezing user space processes aborted" <(messages)
@@ -232,7 +232,7 @@ stack() {
 	# take the guest's own root with them: see builtin.sh.
 	[ ! -e /sys/power/pm_test ] ||
 		check "$what: and when all tasks were" slept freezer 4
-	[ -z "$debug" ] || release
+	[ -z "$slow" ] || release
 	check "$what: the load goes on" goes_on
 	touch stop
 	wait $load
@@ -367,9 +367,8 @@ swaps() {
 	check "$what: it was swapped out" test $((after - before)) -gt 4096
 	# What is in swap must not be waited for by who is about to read it. Which
 	# pages go out, the kernel chooses: it may be the program's only, at first.
-	for ((i = 0; i < 5; i++)); do
-		[ "$(swap_cached image)" = 0 ] || break
-		python3 "$e2e/pressure.py" memory "$mb" >/dev/null
+	while [ "$(swap_cached image)" = 0 ]; do
+		python3 "$e2e/pressure.py" memory "$mb" >/dev/null || break
 	done
 	check "$what: so were pages of an image on tmpfs" test "$(swap_cached image)" -gt 0
 	is "$what: which reads as ever" "$(dd if=/dev/ubdc bs=256k iflag=direct status=none | sha256sum)" "$sum"
@@ -389,17 +388,17 @@ guest_all() {
 	dd if=/dev/urandom of=data bs=1M count=4 status=none
 	note "$(awk '/^MemTotal|^MemAvail/ { print $1 $2 / 1024 " MB" }' /proc/meminfo)"
 	stack "on ext4" 0 /dev/vda ext4 xfs ext4
-	[ -n "$debug" ] || stack "on xfs, direct" 7 /dev/vdb xfs ext4 xfs
+	[ -n "$slow" ] || stack "on xfs, direct" 7 /dev/vdb xfs ext4 xfs
 	frozen "ext4" /dev/vda
 	frozen "xfs" /dev/vdb
 	swaps swap /dev/vda
 	advice "a few pages, ext4" /dev/vda
-	[ -n "$debug" ] || advice "a few pages, xfs" /dev/vdb
+	[ -n "$slow" ] || advice "a few pages, xfs" /dev/vdb
 	plan
 }
 
 mb=5 mem=288M
-[ -z "$debug" ] || mb=2 mem=512M
+[ -z "$slow" ] || mb=2 mem=512M
 if [ $# != 0 ]; then
 	"$1_$3"
 	exit

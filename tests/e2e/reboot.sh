@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # where: host
 #
-# COW disks over guest boots: a clean one, and one that ends like a power cut.
+# Disks over guest boots: clean ones, and some that end like a power cut.
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
@@ -63,6 +63,41 @@ guest_after() {
 	attach && list /tmp/mnt >found && grep -v '/later/' found | diff list - && detach
 }
 
+# What was written is durable when the disk was closed, and when the machine is
+# rebooted in an orderly way: no unit is detached here.
+
+# units: a COW file and a plain image on one disk.
+units() {
+	mkdir -p /tmp/disk && mount /dev/vda /tmp/disk &&
+		load ubd0=/tmp/disk/cow:/tmp/disk/back ubd1=/tmp/disk/plain
+}
+
+# written OFFSET SEED: to both, and to what is expected of them. A bit that is set
+# does not get dirty again.
+written() {
+	model write /dev/ubda cow.want "$1" 65536 "$2" && model write /dev/ubdb plain.want "$1" 65536 "$2"
+}
+
+guest_closed() {
+	units && written 8192 closed || return
+	echo b >/proc/sysrq-trigger
+	sleep 60
+}
+
+guest_rebooted() {
+	units && model cmp /dev/ubda cow.want --direct && model cmp /dev/ubdb plain.want --direct &&
+		exec 3</dev/ubda 4</dev/ubdb && written 262144 rebooted || return
+	[ "$(cat /sys/block/ubda/ubd/dirty_pages)" = 1 ] || return
+	# As `reboot -f` does, and more than five seconds before the driver would flush.
+	python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x01234567)'
+	sleep 60
+}
+
+guest_found() {
+	units && model cmp /dev/ubda cow.want --direct && model cmp /dev/ubdb plain.want --direct &&
+		unload && umount /tmp/disk
+}
+
 if [ $# != 0 ]; then
 	"$1_$3"
 	exit
@@ -101,5 +136,19 @@ for fs in "${systems[@]}"; do
 	check "$fs: is what the disk read" sum_is merged "$fs.sum"
 	rm merged
 done
+
+rm -rf disk
+mkdir disk
+model pattern disk/back $((1 << 20)) back
+model pattern disk/plain $((1 << 20)) plain
+cp disk/back cow.want
+cp disk/plain plain.want
+mkfs.ext4 -q -d disk units.img 16M
+vm_self closed --disk "$work/units.img" >closed.log 2>&1
+is "units are closed, and the power is cut" $? 125
+vm_self rebooted --disk "$work/units.img" >rebooted.log 2>&1
+is "what was closed is there; units are written to, and the machine is rebooted" $? 125
+refuse "and nothing went wrong before" grep -E 'differ|rror|console:.*(WARNING|BUG)' closed.log rebooted.log
+check "what was written before the reboot is there" vm_self found --disk "$work/units.img"
 
 plan

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # A file whose length changes while it is attached: the disk follows when asked.
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 
@@ -15,7 +16,7 @@ python3 - >events <<-'END' &
 	    print(" ".join(sorted(f.decode() for f in s.recv(8192).split(b"\0") if b"=" in f)), flush=True)
 END
 listener=$!
-tail -f events | grep -q -m1 ready
+wait_for grep -q ready events
 
 model pattern plain $((4 << 20)) plain
 model pattern back $((4 << 20)) back
@@ -29,8 +30,8 @@ truncate -s 16M plain
 is "a longer file changes nothing by itself" "$(cat $sys/size)" 8192
 check "it is taken up" sh -c "echo 1 >$sys/ubd/rescan"
 is "the disk has the file's size" "$(cat $sys/size) $(blockdev --getsize64 /dev/ubda)" "32768 16777216"
-check "with the uevent of a resize" timeout 60 sh -c \
-	'tail -n +1 -f events | grep -q -m1 "ACTION=change.*DEVNAME=ubda.*RESIZE=1"'
+wait_for grep -q "ACTION=change.*DEVNAME=ubda.*RESIZE=1" events
+ok "with the uevent of a resize"
 # resize2fs wants to write to the device beside the file system.
 check "a mounted file system is grown" python3 -c '
 import fcntl, os, struct

@@ -7,14 +7,14 @@ Most of the disk is a hole in both files. In the places each sector says its
 number and which of the files it is in.
 """
 
-import argparse
 import mmap
 import os
 import random
 import struct
-import sys
 
-from model import Cow, SECTOR, Wrong, file_size
+from model import SECTOR, Wrong, file_size
+from model.cli import main
+from model.cow import Cow
 
 RUN = 32
 BACK, COW, NEW = 1, 2, 3
@@ -102,25 +102,16 @@ def bits(args):
             raise Wrong("the bitmap differs")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.strip().split("\n", maxsplit=1)[0])
-    commands = parser.add_subparsers(required=True)
+def commands(command):
     for function in (make, sample, bits):
-        p = commands.add_parser(function.__name__, help=function.__doc__)
-        p.set_defaults(run=function)
+        p = command(function.__name__, function)
         p.add_argument("cow", help="the COW file, or its disk")
         if function is make:
             p.add_argument("back")
         p.add_argument("--seed", default="scale")
         p.add_argument("--places", type=int, default=300)
         p.add_argument("--again", action="store_true", help="it has been written")
-    args = parser.parse_args()
-    try:
-        args.run(args)
-    except Wrong as e:
-        print(e)
-        sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, commands)

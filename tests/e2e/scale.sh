@@ -5,6 +5,7 @@
 # 4 EiB with not much more; a COW file of 64 GiB with every second sector set is
 # read right.
 # kernel: release
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 

@@ -3,6 +3,7 @@
 #
 # A device that stalls, below a COW file or its backing file: what needs it
 # waits, for minutes if it must, and no longer than the device; all else goes on.
+# Who attaches a file on it can be killed.
 # Where the guest's clock counts instructions, a minute in which nothing happens
 # takes no time.
 #
@@ -94,5 +95,77 @@ for direct in 0 1; do
 	refuse "$what: the unit was read-only" said read-only
 	unload
 done
+
+# A unit that is being attached meanwhile: it can be looked at, its attach can be
+# killed, and nobody else is concerned.
+
+mountpoint -q /sys/kernel/config || mount -t configfs config /sys/kernel/config
+config=/sys/kernel/config/ubd
+
+# refused NAME COMMAND...: as busy.
+refused() {
+	local what=$1 said
+	shift
+	if said=$(LC_ALL=C "$@" 2>&1) || [[ $said != *"Device or resource busy" ]]; then
+		not_ok "$what" "$said"
+	else
+		ok "$what"
+	fi
+}
+
+# attaching NAME FILE: unit 0, while the device held stands still.
+attaching() {
+	local what=$1 unit=$config/0 attacher
+	mkdir "$unit"
+	echo "$2" >"$unit/file"
+	stall held
+	bash -c "echo 1 >$unit/power" &
+	attacher=$!
+	until [ "$(cat "$unit/state")" = attaching ]; do
+		sleep 0.1
+	done
+	# Whatever does not wait for the device has come to an end by then.
+	sleep 70
+	is "$what: the attach waits" "$(cat "$unit/state")" attaching
+	is "$what: it is not attached" "$(cat "$unit/power")" 0
+	is "$what: its settings can be read" "$(cat "$unit/file")" "$2"
+	refused "$what: they cannot be changed" bash -c "echo x >$unit/file"
+	refused "$what: it is not attached twice" bash -c "echo 1 >$unit/power"
+	refused "$what: nor detached" bash -c "echo 0 >$unit/power"
+	refused "$what: nor is its folder removed" rmdir "$unit"
+	check "$what: another unit has a folder" mkdir $config/17
+	echo "$work/plain" >$config/17/file
+	check "$what: and is attached" bash -c "echo 1 >$config/17/power"
+	check "$what: and can be read" cmp /dev/ubdr plain
+	check "$what: and is removed" rmdir $config/17
+	kill -KILL $attacher
+	wait $attacher 2>/dev/null
+	is "$what: who attaches it can be killed" $? 137
+	refused "$what: its file is not given back yet" bash -c "echo 1 >$unit/power"
+	go_on held
+	until [ "$(cat "$unit/state")" = detached ]; do
+		sleep 0.1
+	done
+	ok "$what: when the device goes on, it is detached"
+	check "$what: with no disk" test ! -e /dev/ubda
+	check "$what: and can be attached" bash -c "echo 1 >$unit/power"
+	check "$what: and detached" rmdir "$unit"
+}
+
+load
+rm -f held.img
+truncate -s 16M held.img
+device held held.img
+attaching "a device" /dev/mapper/held
+mkfs.ext4 -q /dev/mapper/held
+mkdir mnt
+mount /dev/mapper/held mnt
+cp plain mnt/image
+# Nothing of the file is in memory.
+umount mnt
+mount /dev/mapper/held mnt
+attaching "a file" "$work/mnt/image"
+check "a file: its file system is given back" umount mnt
+unload
 
 plan

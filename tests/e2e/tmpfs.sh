@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Files in memory, whose pages the driver reads and writes by itself: small and
+# Files in memory, whose pages the driver looks up by itself for reads: small and
 # large ones, new ones and those that space was only taken for, with whatever
 # was in memory before; and files that their owner has sealed.
+# smp: 1
 
 . "$(dirname "$0")/lib.sh"
 
@@ -13,7 +14,9 @@ ops=$(scaled 300)
 
 mkdir memory
 sizes=(never within_size always)
-[ -z "$debug" ] || sizes=(never always)
+[ -z "$slow" ] || sizes=(never always)
+# User-mode Linux has no large pages.
+[ "${VM_ACCEL:-}" != uml ] || sizes=(never)
 for huge in "${sizes[@]}"; do
 	mount -t tmpfs -o "huge=$huge,size=$((mb * 8))M" ubd-test memory
 	# What a page that is not wholly written must not show.

@@ -8,6 +8,7 @@
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
+. "$e2e/uml.bash"
 
 # Run in a guest.
 
@@ -47,31 +48,34 @@ guest_attached() {
 	grep -q "back: is in use" out || { cat out; return 1; }
 	unload
 	[ "$(sum cow)" = "$(cat cow.sum)" ] && ./ubdcow info cow >/dev/null || return
-	guest_locked
+	guest_locked && guest_device
 }
 
 # A file that is in the old chain and in the new one stays locked when the old
 # one is closed: until the header is written, which a frozen file system holds up.
 guest_locked() {
-	local code=0 i
+	local code=0
 	truncate -s 16M disk && load "ubd0=$PWD/disk" && mkfs.ext4 -q /dev/ubda && mkdir mnt &&
 		mount /dev/ubda mnt || return
 	./ubdcow create middle back && ./ubdcow create mnt/top middle 2>/dev/null || return
 	sync && fsfreeze -f mnt || return
 	./ubdcow rebase --quiet mnt/top back &
-	for ((i = 0; i < 300; i++)); do
-		if model lock middle exclusive; then
-			[ "$(model lock back exclusive)" = refused ] || { echo "not locked any more"; code=1; }
-			break
-		fi
-		sleep 0.1
-	done >lock.log
+	wait_for model lock middle exclusive >lock.log
+	[ "$(model lock back exclusive)" = refused ] || { echo "not locked any more"; code=1; }
 	fsfreeze -u mnt
 	wait %% || code=1
-	[ "$i" != 300 ] || { echo "the old chain stays locked"; code=1; }
 	[ "$(model info mnt/top backing)" = "$PWD/back" ] || { echo "not done"; code=1; }
 	tail -n 3 lock.log
 	umount mnt && unload && return $code
+}
+
+# A device is known by its size: the time is its node's.
+guest_device() {
+	local node
+	node=$(losetup --show --find back) && ./ubdcow create over "$node" || return
+	touch -d @1000000000 "$node"
+	./ubdcow check over || { echo "a device is refused for its node's time"; return 1; }
+	losetup -d "$node"
 }
 
 # Run in UML.
@@ -112,7 +116,7 @@ finds() {
 
 # hold FILE: another process locks it, until `release`.
 hold() {
-	exec 3< <(exec python3 "$e2e/model.py" lock "$1" exclusive --hold)
+	exec 3< <(exec python3 -P -m model lock "$1" exclusive --hold)
 	holder=$!
 	read -r _ <&3
 }
@@ -148,21 +152,7 @@ cp cow.want cow.want.0
 check "the driver attaches, reads and writes what is made" vm_self write
 "$ubdcow" create made back
 cp cow.want.0 made.want
-cat >uml.init <<END
-#!/bin/bash
-export PATH=/usr/sbin:/usr/bin
-mount -t proc proc /proc
-mount -t devtmpfs dev /dev
-mount -t tmpfs tmp /tmp
-bash $e2e/$name.sh uml $work write >$work/uml.out 2>&1
-echo \$? >$work/uml.code
-sync
-exec busybox poweroff -f
-END
-chmod +x uml.init
-timeout 120 linux.uml mem=128M root=/dev/root rootfstype=hostfs rootflags=/ rw \
-	init="$work/uml.init" con=null con0=null,fd:1 "ubd0=$work/made" </dev/null >uml.log 2>&1
-is "so does UML" "$(cat uml.code)" 0 || note "$(cat uml.out; tail -n 20 uml.log)"
+check "so does UML" uml write "ubd0=$work/made"
 
 # info and diff
 
@@ -211,10 +201,10 @@ mkfifo full
 exec 6<>full
 dd if=/dev/zero of=full bs=4096 oflag=nonblock 2>/dev/null
 "$ubdcow" commit --to interrupted cow 2>&6 &
-for ((i = 0; i < 100; i++)); do
-	[ -z "$(find . -name 'interrupted*' -size +0)" ] || break
-	sleep 0.1
-done
+begun() {
+	[ -n "$(find . -name 'interrupted*' -size +0)" ] || ! kill -0 $!
+}
+wait_for begun
 kill -9 $!
 wait $! 2>/dev/null
 exec 6>&-
@@ -424,7 +414,7 @@ check "is taken from the COW file's folder" cmp merged4 relative.want
 
 # Files in use.
 
-check "a file that is attached is refused, and one that is twice in a chain locked" vm_self attached
+check "a file that is attached is refused, one that is twice in a chain locked, a device known" vm_self attached
 hold cow
 finds "a file that a process has locked is refused" 1 "in use" -- info cow
 release

@@ -10,6 +10,7 @@
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
+. "$e2e/uml.bash"
 
 # writes FILE ROUND: the same ones wherever it is called, for whichever file.
 writes() {
@@ -63,28 +64,6 @@ if [ $# != 0 ]; then
 	"$1_$3"
 	exit
 fi
-
-# uml NAME UBD…: run uml_NAME in UML, whose root is the folder that we are in.
-uml() {
-	local function=$1
-	shift
-	rm -f uml.code
-	cat >uml.init <<-END
-		#!/bin/bash
-		export PATH=/usr/sbin:/usr/bin
-		mount -t proc proc /proc
-		mount -t devtmpfs dev /dev
-		bash $e2e/$name.sh uml $work $function >$work/uml.out 2>&1
-		echo \$? >$work/uml.code
-		sync
-		exec busybox poweroff -f
-	END
-	chmod +x uml.init
-	timeout 120 linux.uml mem=128M root=/dev/root rootfstype=hostfs rootflags=/ rw \
-		init="$work/uml.init" con=null con0=null,fd:1 "$@" </dev/null >uml.log 2>&1
-	cat uml.out
-	[ "$(cat uml.code)" = 0 ] || { tail -n 20 uml.log; false; }
-}
 
 # merges FILE ROUND: uml_moo, the model and what is expected are of one mind
 # after a round. What uml_moo makes is kept.
