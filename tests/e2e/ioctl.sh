@@ -55,7 +55,7 @@ sed -e '/^HDIO_GETGEO/s/0x0$/0x10000/; s/^BLKGETSIZE .*/BLKGETSIZE 0x10000/; /^B
 for bits in "${widths[@]}"; do
 	is "$bits bits: a disk" "$(./"ask$bits" /dev/ubda | diff - want)" ""
 	is "$bits bits: a partition" "$(./"ask$bits" /dev/ubda2 | diff - want.part)" ""
-	[ $bits = 64 ] || sed -i '/^BLKGETSIZE /s/ .*/ -0x1b/' want.huge
+	[ "$bits" = 64 ] || sed -i '/^BLKGETSIZE /s/ .*/ -0x1b/' want.huge
 	is "$bits bits: a disk of 3 TiB" "$(./"ask$bits" /dev/ubdc | diff - want.huge)" ""
 done
 

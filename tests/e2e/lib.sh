@@ -101,6 +101,8 @@ plan() {
 debug='' slow='' scale=100
 if [ "${VM_KERNEL:-release}" = debug ]; then
 	debug=1 scale=30
+	# For those who source this.
+	# shellcheck disable=SC2034
 	[ "${VM_ACCEL:-}" = uml ] || { slow=1 scale=12; }
 fi
 scale=${UBD_TEST_SCALE:-$scale}

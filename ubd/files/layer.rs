@@ -142,7 +142,7 @@ impl Layer {
     }
 
     /// The unit of requests to a disk of which this is the written layer, see
-    /// [`Image::block_size`].
+    /// [`Image::block_size`](super::image::Image::block_size).
     pub(crate) fn block_size(&self) -> u32 {
         match &self.map {
             Some(map) => 1 << map.layout.sector_shift,
