@@ -24,7 +24,8 @@ uml() {
 		echo 'exec busybox poweroff -f'
 	} >uml.init
 	chmod +x uml.init
-	timeout 600 linux.uml mem=128M root=/dev/root rootfstype=hostfs rootflags=/ rw \
+	[ -e ptrace.so ] || gcc -shared -fPIC -O2 -Wall -o ptrace.so "$e2e/uml_ptrace.c"
+	timeout 600 env LD_PRELOAD="$work/ptrace.so" linux.uml mem=128M root=/dev/root rootfstype=hostfs rootflags=/ rw \
 		init="$work/uml.init" con=null con0=null,fd:1 "$@" </dev/null >uml.log 2>&1
 	cat uml.out
 	[ "$(cat uml.code)" = 0 ] || { tail -n 20 uml.log; false; }
