@@ -22,8 +22,8 @@ int ubd_file_invalidate_failed_writeback(struct file *file, int *error)
 	*error = filemap_check_wb_err(mapping, 0);
 	if (!*error)
 		return 0;
-	/* An error that nobody has been told of would pass for a new one. */
-	(void)file_check_and_advance_wb_err(file);
+	/* What nobody has been told of would pass for new: *error has it already. */
+	ret = file_check_and_advance_wb_err(file);
 	before = filemap_sample_wb_err(mapping);
 	filemap_fdatawrite(mapping);
 	filemap_fdatawait_keep_errors(mapping);
