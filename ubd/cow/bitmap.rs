@@ -12,12 +12,12 @@
 //! take no lock.
 
 use crate::ubd::engine::plan::SectorMap;
+use crate::ubd::kernel::compat::smp_mb;
 use kernel::{
     alloc::{flags::__GFP_NOWARN, AllocError},
     prelude::*,
     sync::{
         atomic::{Atomic, Full},
-        barrier::smp_mb,
         SetOnce,
     },
 };

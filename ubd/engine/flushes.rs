@@ -3,12 +3,12 @@
 //! Flushes that somebody waits for who has no request for it: at the last close of a disk, before a
 //! reboot, and when a unit goes.
 
+use crate::ubd::kernel::compat::smp_mb;
 use crate::ubd::{files::image::Image, kernel::completion::Completion};
 use kernel::{
     new_mutex,
     prelude::*,
     sync::atomic::{Acquire, Atomic, Full, Relaxed},
-    sync::barrier::smp_mb,
     sync::{Arc, Mutex, SetOnce},
 };
 

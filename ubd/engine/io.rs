@@ -2,6 +2,7 @@
 
 //! `do_io`: carries a request out on an image.
 
+use crate::ubd::kernel::compat::EOPNOTSUPP;
 use crate::ubd::{
     files::image::Image,
     files::layer::{Layer, Piece, Wait},

@@ -3,12 +3,14 @@
 //! Requests that have to wait for a disk: each has a thread for itself, so that none holds up what
 //! is behind it.
 
-use crate::ubd::kernel::blk_mq::{Request, RequestStack, Requests};
+use crate::ubd::kernel::{
+    blk_mq::{Request, RequestStack, Requests},
+    compat::{new_spinlock_irq, SpinLockIrq},
+};
 use kernel::{
     prelude::*,
     sync::aref::ARef,
     sync::atomic::{Acquire, Atomic, Full, Relaxed},
-    sync::{new_spinlock_irq, SpinLockIrq},
     task::Task,
 };
 

@@ -2,12 +2,14 @@
 
 //! Requests that wait for a thread of their unit.
 
-use crate::ubd::kernel::blk_mq::{Request, RequestStack, Requests};
+use crate::ubd::kernel::{
+    blk_mq::{Request, RequestStack, Requests},
+    compat::{new_spinlock_irq, SpinLockIrq},
+};
 use kernel::{
     prelude::*,
     sync::aref::ARef,
     sync::atomic::{Atomic, Full, Relaxed},
-    sync::{new_spinlock_irq, SpinLockIrq},
     task::Task,
 };
 

@@ -2,6 +2,7 @@
 
 //! Starts the threads of a unit, and takes them away.
 
+use crate::ubd::kernel::compat::smp_mb;
 use crate::ubd::{
     engine::queue::Queue,
     engine::shared::{is_of_reads, Shared, FLUSH},
@@ -13,7 +14,6 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::atomic::{Full, Relaxed},
-    sync::barrier::smp_mb,
     sync::{Arc, Mutex},
     workqueue::{Work, WorkItem},
 };

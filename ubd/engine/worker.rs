@@ -17,6 +17,7 @@
 //! [`Queue`]: super::queue::Queue
 //! [`Pool`]: super::pool::Pool
 
+use crate::ubd::kernel::compat::smp_mb;
 use crate::ubd::{
     engine::shared::{Shared, FLUSH},
     kernel::thread::{self, Body, Thread, Woken},
@@ -24,7 +25,6 @@ use crate::ubd::{
 use kernel::{
     prelude::*,
     sync::atomic::{Atomic, Full, Relaxed},
-    sync::barrier::smp_mb,
     sync::Arc,
     time::msecs_to_jiffies,
 };

@@ -2,6 +2,7 @@
 
 //! One open file of a unit, and how it is used.
 
+use crate::ubd::kernel::compat::EOPNOTSUPP;
 use crate::ubd::{
     cow::bitmap::Bitmap,
     cow::layout::Layout,

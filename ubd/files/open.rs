@@ -73,7 +73,7 @@ pub(crate) fn open(
         label: Label(options),
         last_error,
         flags: options.flags,
-        trust_header: crate::module_parameters::trust_header.value(),
+        trust_header: crate::ubd::kernel::compat::trust_header(),
         usage,
         upper: KVec::new(),
         read_only: options.flags.read_only,

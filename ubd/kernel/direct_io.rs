@@ -7,6 +7,7 @@
 
 use super::file::File;
 use super::request::{Command, Direct, DirectData, Request};
+use crate::ubd::kernel::compat::EOPNOTSUPP;
 use kernel::{
     bindings, error,
     ffi::c_long,

@@ -189,7 +189,7 @@ impl<T: Operations> Drop for GenDisk<T> {
         // `queue_rq()`, or in the end of direct I/O, where that is in an RCU read-side section.
         // SAFETY: The tag set is initialised, and goes after this.
         unsafe { bindings::blk_mq_wait_quiesce_done(self.tags.as_ptr()) };
-        kernel::sync::rcu::synchronize_rcu();
+        super::compat::synchronize_rcu();
         // SAFETY: The reference from its making is ours.
         unsafe { bindings::put_disk(self.disk.as_ptr()) };
     }

@@ -8,6 +8,7 @@
 #define UBD_HELPERS_H
 
 #include <linux/errno.h>
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 
 struct attribute_group;
@@ -129,6 +130,10 @@ const struct attribute_group **ubd_device_groups(void);
 
 void ubd_ratelimit_init(struct ratelimit_state *state);
 bool ubd_ratelimit(struct ratelimit_state *state);
+
+unsigned long ubd_spin_lock_irqsave(spinlock_t *lock);
+bool ubd_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+void ubd_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 
 void ubd_module_get(void);
 void ubd_wait_for_initramfs(void);

@@ -10,6 +10,7 @@ pub(crate) mod blk_mq;
 #[cfg(not(MODULE))]
 pub(crate) mod boot_param;
 pub(crate) mod cgroup;
+pub(crate) mod compat;
 pub(crate) mod completion;
 pub(crate) mod configfs_item;
 pub(crate) mod direct_io;

@@ -16,18 +16,11 @@
 //! [`Units`]. The settings are not held while a unit is attached or detached.
 
 use crate::ubd::{
-    kernel::configfs_item,
-    kernel::task_work::DeferredDrop,
+    kernel::{compat::configfs_attrs, configfs_item, task_work::DeferredDrop},
     options::{self, Abbreviated},
     setup::units::Units,
 };
-use kernel::{
-    configfs::{self, configfs_attrs},
-    new_mutex,
-    prelude::*,
-    sync::atomic::Atomic,
-    sync::Arc,
-};
+use kernel::{configfs, new_mutex, prelude::*, sync::atomic::Atomic, sync::Arc};
 
 mod attributes;
 mod folder;

@@ -204,7 +204,7 @@ impl Units {
     pub(crate) fn set(units: &Arc<Self>, setting: &Setting<'_>) -> Result {
         match setting {
             Setting::Unit(options) => {
-                let direct = crate::module_parameters::direct_io.value();
+                let direct = crate::ubd::kernel::compat::direct_io();
                 let direct = direct.checked_shr(options.unit as u32).unwrap_or(0) & 1 != 0;
                 Self::attach(
                     units,

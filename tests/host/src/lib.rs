@@ -18,6 +18,11 @@ mod ubd {
     pub(crate) mod engine {
         pub(crate) mod plan;
     }
+    pub(crate) mod kernel {
+        pub(crate) mod compat {
+            pub(crate) use kernel::sync::barrier::smp_mb;
+        }
+    }
     pub(crate) mod options;
 }
 

@@ -4,9 +4,9 @@
 
 use super::page::{low_bits, set_bits};
 use super::{Bitmap, Leaf, GROUP_LEAVES, LEAF_PAGES};
+use crate::ubd::kernel::compat::smp_mb;
 use kernel::sync::{
     atomic::{Acquire, Atomic, Full, Relaxed},
-    barrier::smp_mb,
     SetOnce,
 };
 

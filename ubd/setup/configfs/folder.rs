@@ -5,6 +5,7 @@
 use super::lifetime::Removal;
 use super::place::Place;
 use super::settings::{Field, Settings, TEXT_MAX};
+use crate::ubd::kernel::compat::ENAMETOOLONG;
 use crate::ubd::{
     files::open::bytes,
     gendisk::disk::Disk,
