@@ -13,6 +13,8 @@ cache=$(realpath -m -- "${RNULL_UBD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rnull
 
 # The kernel version that the project develops on: a Debian source package.
 kernel_series=7.3
+# The oldest that the driver is for.
+previous_series=7.2
 
 # step TEXT...: say what is about to happen.
 step() {

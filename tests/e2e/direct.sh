@@ -3,6 +3,7 @@
 #
 # Units whose files are used past the page cache: what they hold is right, the
 # page cache stays empty, and where it can't be done the log says why.
+# previous: yes
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"

@@ -6,6 +6,7 @@
 # device at every point of the record, loses what a disk may lose, and looks at
 # what is left: all that a completed flush covered is there, and a sector holds
 # what it held before or what was last written, never anything else.
+# previous: yes
 # smp: 1
 
 . "$(dirname "$0")/lib.sh"

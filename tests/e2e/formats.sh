@@ -4,6 +4,7 @@
 # COW files of every version, byte order, sector size and alignment, made by
 # the model with random contents: they are read and written here to the byte,
 # and keep their version and their header, a switch of the backing file too.
+# previous: yes
 # kernel: release
 # smp: 1
 

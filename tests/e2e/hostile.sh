@@ -4,6 +4,7 @@
 # Files with wrong, damaged and malicious COW headers: each gets an error
 # message that says what is wrong, and nothing else. Nothing is written to any
 # of them, and other units are none the worse for it.
+# previous: yes
 # smp: 1
 
 . "$(dirname "$0")/lib.sh"

@@ -4,6 +4,7 @@
 # A disk as programs see it: ioctls of 64-bit and 32-bit callers, the tools of
 # util-linux, hdparm and udev, read-only and back, partitions read anew, the
 # counts of what it did, and requests that must not wait.
+# previous: yes
 # smp: 1
 
 . "$(dirname "$0")/lib.sh"

@@ -4,6 +4,7 @@
 # Loading and unloading, and what must not be unloaded. What many loads leave in
 # memory, the test kernel's count of it shows, and the debug kernel's kmemleak
 # when the guest ends.
+# previous: yes
 
 . "$(dirname "$0")/lib.sh"
 

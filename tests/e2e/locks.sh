@@ -3,6 +3,7 @@
 #
 # The driver and a UML process shut each other out, by the record locks that
 # UML takes: here another process takes them.
+# previous: yes
 # smp: 1
 
 . "$(dirname "$0")/lib.sh"

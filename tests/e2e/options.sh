@@ -3,6 +3,7 @@
 #
 # Every option and every error of the reference, as module parameters: what is
 # attached, and what the kernel log says.
+# previous: yes
 # smp: 1
 
 . "$(dirname "$0")/lib.sh"

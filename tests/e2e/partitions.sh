@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What is around the disk: partitions, numbers, geometry, sysfs.
+# previous: yes
 # smp: 1
 
 . "$(dirname "$0")/lib.sh"
