@@ -52,7 +52,7 @@ mkdir -p /tmp/elsewhere
 cd /tmp/elsewhere || exit
 check "scripts/vm, from a folder that the guest does not see" "$top/scripts/vm" --no-module -- true
 cd "$work" || exit
-check "scripts/ubdcow" "$top/scripts/ubdcow" --help
+check "scripts/ubd" "$top/scripts/ubd" --help
 
 mkdir -p "a tree/drivers/block" "a tree/Documentation/"{admin-guide/blockdev,ABI/testing}
 touch "a tree/Kbuild"

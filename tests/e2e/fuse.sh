@@ -4,7 +4,7 @@
 #
 # A file system whose server does not know what is dirty in the page cache, and
 # says that there are holes: no data is taken for missing, by the driver or by
-# ubdcow.
+# ubd.
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
@@ -34,7 +34,7 @@ let_go() {
 guest_tests_here() {
 	mkdir /tmp/here
 	mount -t tmpfs none /tmp/here
-	cp fuse ubdcow /tmp/here
+	cp fuse ubd /tmp/here
 	cd /tmp/here || return
 	mkdir mnt below
 	# Nothing is sent because of its age, or because there is much of it.
@@ -56,7 +56,7 @@ guest_tests_here() {
 	let_go
 
 	put cow second
-	is "ubdcow sees all of it" "$(./ubdcow diff mnt/second)" "$(./ubdcow diff cow)"
+	is "ubd sees all of it" "$(./ubd diff mnt/second)" "$(./ubd diff cow)"
 	let_go
 
 	put cow third
@@ -88,7 +88,7 @@ if [ "${1:-}" = guest ]; then
 	"guest_$3"
 	exit
 fi
-cp "$("$top/scripts/ubdcow" --path)" ubdcow
+cp "$("$top/scripts/ubd" --path)" ubd
 # shellcheck disable=SC2046
 check "the server is built" gcc -O1 -Wall -Werror -o fuse "$e2e/fuse.c" $(pkg-config --cflags --libs fuse3)
 guest_tests tests_here

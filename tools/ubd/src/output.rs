@@ -39,7 +39,7 @@ fn written(result: io::Result<()>) -> Result {
 
 /// Says something on standard error. If that can't be, there is no one left to tell.
 pub(crate) fn report_error(text: &str) {
-    let _ = writeln!(io::stderr(), "ubdcow: {text}");
+    let _ = writeln!(io::stderr(), "ubd: {text}");
 }
 
 /// Whether a character moves the cursor, breaks the line or turns the text around. Such a one in a

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # where: host
 #
-# The program ubdcow: its results are uml_moo's and the model's, what it makes
+# The program ubd: its results are uml_moo's and the model's, what it makes
 # is good for the driver and for UML, damage is found, a file in use is refused,
 # and nothing that it prints is lost.
 # kernel: release
@@ -27,27 +27,27 @@ guest_write() {
 # Nothing is done to a file that is attached.
 guest_attached() {
 	local dir=/tmp/attached command
-	mkdir $dir && mount -t tmpfs none $dir && cp -p back copy ubdcow $dir && cd $dir || return
-	./ubdcow create cow back || return
+	mkdir $dir && mount -t tmpfs none $dir && cp -p back copy ubd $dir && cd $dir || return
+	./ubd create cow back || return
 	sum cow >cow.sum
 	load "ubd0=$dir/cow" || return
 	for command in info diff check "commit --to new" commit "rebase %s copy" "rebase --unsafe %s copy"; do
 		[[ $command == *%s* ]] || command+=" %s"
 		# shellcheck disable=SC2059,SC2046
-		if ./ubdcow $(printf "$command" cow) >out 2>&1; then
-			echo "ubdcow $command: done to a file that is attached"
+		if ./ubd $(printf "$command" cow) >out 2>&1; then
+			echo "ubd $command: done to a file that is attached"
 			return 1
 		fi
 		grep -q "cow: is in use" out || { cat out; return 1; }
 	done
 	unload
 	load "ubd0r=$dir/cow" || return
-	./ubdcow info cow >/dev/null || { echo "no info on a file that is attached read-only"; return 1; }
-	./ubdcow create other back || return
-	! ./ubdcow commit other 2>out || { echo "commit into a file that is attached below"; return 1; }
+	./ubd info cow >/dev/null || { echo "no info on a file that is attached read-only"; return 1; }
+	./ubd create other back || return
+	! ./ubd commit other 2>out || { echo "commit into a file that is attached below"; return 1; }
 	grep -q "back: is in use" out || { cat out; return 1; }
 	unload
-	[ "$(sum cow)" = "$(cat cow.sum)" ] && ./ubdcow info cow >/dev/null || return
+	[ "$(sum cow)" = "$(cat cow.sum)" ] && ./ubd info cow >/dev/null || return
 	guest_locked && guest_device
 }
 
@@ -57,9 +57,9 @@ guest_locked() {
 	local code=0
 	truncate -s 16M disk && load "ubd0=$PWD/disk" && mkfs.ext4 -q /dev/ubda && mkdir mnt &&
 		mount /dev/ubda mnt || return
-	./ubdcow create middle back && ./ubdcow create mnt/top middle 2>/dev/null || return
+	./ubd create middle back && ./ubd create mnt/top middle 2>/dev/null || return
 	sync && fsfreeze -f mnt || return
-	./ubdcow rebase --quiet mnt/top back &
+	./ubd rebase --quiet mnt/top back &
 	wait_for model lock middle exclusive >lock.log
 	[ "$(model lock back exclusive)" = refused ] || { echo "not locked any more"; code=1; }
 	fsfreeze -u mnt
@@ -72,9 +72,9 @@ guest_locked() {
 # A device is known by its size: the time is its node's.
 guest_device() {
 	local node
-	node=$(losetup --show --find back) && ./ubdcow create over "$node" || return
+	node=$(losetup --show --find back) && ./ubd create over "$node" || return
 	touch -d @1000000000 "$node"
-	./ubdcow check over || { echo "a device is refused for its node's time"; return 1; }
+	./ubd check over || { echo "a device is refused for its node's time"; return 1; }
 	losetup -d "$node"
 }
 
@@ -90,15 +90,15 @@ if [ $# != 0 ]; then
 	exit
 fi
 
-cp "$("$top/scripts/ubdcow" --path)" ubdcow
-ubdcow=$work/ubdcow
+cp "$("$top/scripts/ubd" --path)" ubd
+ubd=$work/ubd
 
 # field JSON NAME
 field() {
 	python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"
 }
 
-# finds NAME CODE WORD... -- ARGUMENT...: ubdcow ends with CODE, and says the words.
+# finds NAME CODE WORD... -- ARGUMENT...: ubd ends with CODE, and says the words.
 finds() {
 	local what=$1 code=$2 words=() word output got=0
 	shift 2
@@ -107,7 +107,7 @@ finds() {
 		shift
 	done
 	shift
-	output=$("$ubdcow" "$@" 2>&1) || got=$?
+	output=$("$ubd" "$@" 2>&1) || got=$?
 	for word in "${words[@]}"; do
 		[[ $output == *"$word"* ]] || { not_ok "$what" "no '$word' in: $output"; return; }
 	done
@@ -133,7 +133,7 @@ size=$(((3 << 20) + 4096))
 model pattern back $size back
 cp -p back copy
 sum back >back.sum
-check "create" "$ubdcow" create cow back
+check "create" "$ubd" create cow back
 model expect back cow.want
 check "what is made is as the driver makes it" model cmp-cow cow cow.want --new --sparse --backing "$work/back"
 finds "a file that exists is not made again" 1 cow -- create cow back
@@ -141,7 +141,7 @@ finds "create over a file that is missing" 1 missing -- create new missing
 finds "create with a sector size that can't be" 1 "sector size 1000" 512 -- create --sector-size 1000 new back
 finds "create with an alignment that can't be" 1 "alignment 0" 512 -- create --alignment 0 new back
 check "nothing is left of those" test ! -e new
-check "create with other sizes" "$ubdcow" create --sector-size 4096 --alignment 512 large back
+check "create with other sizes" "$ubd" create --sector-size 4096 --alignment 512 large back
 is "they are in the header" "$(model info large sectorsize) $(model info large alignment)" "4096 512"
 finds "create over a COW file: says that UML can't use it" 0 UML -- create upper cow
 is "the size is the lower one's disk's" "$(model info upper size)" $size
@@ -150,7 +150,7 @@ cp cow.want cow.want.0
 # The driver and UML take it.
 
 check "the driver attaches, reads and writes what is made" vm_self write
-"$ubdcow" create made back
+"$ubd" create made back
 cp cow.want.0 made.want
 check "so does UML" uml write "ubd0=$work/made"
 
@@ -158,7 +158,7 @@ check "so does UML" uml write "ubd0=$work/made"
 
 for file in cow made; do
 	# shellcheck disable=SC2094
-	"$ubdcow" info --json "$file" >info
+	"$ubd" info --json "$file" >info
 	model info "$file" >want
 	for pair in backing_file:backing mtime:mtime size:size sector_size:sectorsize alignment:alignment \
 		bitmap_offset:bitmap_offset bitmap_length:bitmap_len data_offset:data_offset sectors_in_cow:set; do
@@ -170,8 +170,8 @@ for file in cow made; do
 	is "and which share of the sectors is in it" "$(field info share_in_cow)" \
 		"$(python3 -c "print(float('%.6f' % ($(field want set) / $(field info sectors))))")"
 	set_bytes=$(($(field want set) * 512))
-	is "diff of $file has as many bytes" "$("$ubdcow" diff $file | awk '{ n += $2 } END { print n + 0 }')" $set_bytes
-	is "so has diff --json" "$("$ubdcow" diff --json $file |
+	is "diff of $file has as many bytes" "$("$ubd" diff $file | awk '{ n += $2 } END { print n + 0 }')" $set_bytes
+	is "so has diff --json" "$("$ubd" diff --json $file |
 		python3 -c 'import json, sys; print(sum(r["length"] for r in json.load(sys.stdin)))')" $set_bytes
 done
 finds "info for people" 0 "V3" "$work/back" "matches" "$size bytes" "0 (bitmap)" "%" -- info cow
@@ -182,12 +182,12 @@ finds "info of a folder" 1 "neither a regular file" -- info .
 # commit, beside uml_moo
 
 silent() {
-	"$ubdcow" commit "$@" 2>/dev/full
+	"$ubd" commit "$@" 2>/dev/full
 }
 
 for file in cow made; do
 	rm -f merged moo
-	check "commit --to: $file" "$ubdcow" commit --to merged $file
+	check "commit --to: $file" "$ubd" commit --to merged $file
 	check "it is what was written" cmp merged $file.want
 	uml_moo -b back $file moo >/dev/null
 	check "and what uml_moo makes of it" cmp merged moo
@@ -200,7 +200,7 @@ check "and is the same" cmp merged5 cow.want
 mkfifo full
 exec 6<>full
 dd if=/dev/zero of=full bs=4096 oflag=nonblock 2>/dev/null
-"$ubdcow" commit --to interrupted cow 2>&6 &
+"$ubd" commit --to interrupted cow 2>&6 &
 begun() {
 	[ -n "$(find . -name 'interrupted*' -size +0)" ] || ! kill -0 $!
 }
@@ -211,31 +211,31 @@ exec 6>&-
 is "commit --to that is interrupted leaves no file of that name" "$(ls interrupted*)" interrupted.partial
 finds "the next one finds what it left" 1 "interrupted.partial: exists" -- commit --to interrupted cow
 rm -f interrupted*
-check "and goes on without it" "$ubdcow" commit --quiet --to interrupted cow
+check "and goes on without it" "$ubd" commit --quiet --to interrupted cow
 is "to the end" "$(cmp interrupted cow.want; ls interrupted*)" interrupted
-for by in ubdcow uml_moo; do
+for by in ubd uml_moo; do
 	cp -p back back-$by
 	cp cow cow-$by
-	"$ubdcow" rebase --quiet cow-$by back-$by
+	"$ubd" rebase --quiet cow-$by back-$by
 done
-check "commit into the backing file" "$ubdcow" commit --quiet cow-ubdcow
+check "commit into the backing file" "$ubd" commit --quiet cow-ubd
 uml_moo -d cow-uml_moo >/dev/null
-check "makes it what uml_moo -d makes it" cmp back-ubdcow back-uml_moo
-check "and that is the disk" cmp back-ubdcow cow.want
-finds "the COW file can still be used" 0 "no problem" -- check cow-ubdcow
-check "and is the same disk" model cmp-cow cow-ubdcow cow.want --backing "$work/back-ubdcow"
+check "makes it what uml_moo -d makes it" cmp back-ubd back-uml_moo
+check "and that is the disk" cmp back-ubd cow.want
+finds "the COW file can still be used" 0 "no problem" -- check cow-ubd
+check "and is the same disk" model cmp-cow cow-ubd cow.want --backing "$work/back-ubd"
 is "the other backing file is as it was" "$(sum back)" "$(cat back.sum)"
-cp cow-ubdcow again
-touch back-ubdcow
-"$ubdcow" rebase --unsafe again back-ubdcow
-"$ubdcow" create another back-ubdcow
-check "commit within the second in which the backing file was made" "$ubdcow" commit --quiet again
+cp cow-ubd again
+touch back-ubd
+"$ubd" rebase --unsafe again back-ubd
+"$ubd" create another back-ubd
+check "commit within the second in which the backing file was made" "$ubd" commit --quiet again
 finds "other COW files over it see that" 2 "modified" -- check another
 finds "and this one can be used" 0 "no problem" -- check again
 data=$(model info cow data_offset)
 cp cow cut
 cp -p back back-cut
-"$ubdcow" rebase --quiet cut back-cut
+"$ubd" rebase --quiet cut back-cut
 truncate -s $((data + size / 2)) cut
 finds "no commit of a file that was cut short" 1 "should be in the file" -- commit cut
 is "its backing file keeps what was there" "$(sum back-cut)" "$(cat back.sum)"
@@ -244,13 +244,13 @@ finds "commit --to says what it lacks" 0 "should be in the file" zeros -- commit
 # A backing file of the right length is raw, whatever it begins with.
 
 cp -p back magic
-"$ubdcow" create over magic
+"$ubd" create over magic
 printf 'OOOM\0\0\0\11' | dd of=magic conv=notrunc status=none
 touch -r back magic
 cp -p magic magic2
 finds "check over a file that begins as a bad COW file" 0 "no problem" -- check over
-check "rebase to another one" "$ubdcow" rebase --quiet over magic2
-check "commit of what is over it" "$ubdcow" commit --quiet --to merged7 over
+check "rebase to another one" "$ubd" rebase --quiet over magic2
+check "commit of what is over it" "$ubd" commit --quiet --to merged7 over
 check "it is its raw bytes" cmp merged7 magic
 
 # Every version.
@@ -266,11 +266,11 @@ while read -r what options; do
 	rm -f v merged moo
 	# shellcheck disable=SC2086
 	model make-cow v back $options --disk v.want
-	"$ubdcow" commit --quiet --to merged v
+	"$ubd" commit --quiet --to merged v
 	truncate -s $size v.want
 	check "$what: commit --to" cmp merged v.want
 	model info v >before
-	check "$what: rebase" "$ubdcow" rebase --quiet v copy
+	check "$what: rebase" "$ubd" rebase --quiet v copy
 	is "$what: only the path has changed" "$(model info v)" "$(sed "s|$work/back|$work/copy|" before)"
 	finds "$what: check" 0 "no problem" -- check v
 	if [[ $what == V1-* ]]; then
@@ -279,7 +279,7 @@ while read -r what options; do
 		is "$what: nothing has changed" "$(sum v)" "$(cat v.sum)"
 	else
 		for to in "$long/earlier" "${long%3}4/later" "$work/copy"; do
-			check "$what: rebase to another path and mtime" "$ubdcow" rebase --quiet v "$to"
+			check "$what: rebase to another path and mtime" "$ubd" rebase --quiet v "$to"
 			is "$what: only those have changed" "$(model info v)" \
 				"$(sed "s|$work/back|$to|; s|\"mtime\": [0-9]*|\"mtime\": $(stat -c %Y "$to")|" before)"
 		done
@@ -299,8 +299,8 @@ END
 
 # A chain.
 
-"$ubdcow" create chained cow 2>/dev/null
-check "commit --to through a chain" "$ubdcow" commit --quiet --to merged3 chained
+"$ubd" create chained cow 2>/dev/null
+check "commit --to through a chain" "$ubd" commit --quiet --to merged3 chained
 check "it is the lower one's disk" cmp merged3 cow.want
 finds "no commit into a COW file" 1 "--to" -- commit chained
 finds "check of a chain" 0 "no problem" -- check chained
@@ -309,10 +309,10 @@ finds "where a lower file is in use, that is all that check says" 1 "back: is in
 finds "and info does not know" 0 "unknown: $work/back: is in use" -- info cow
 release
 # The work folder is for its owner only.
-mkdir /tmp/nobody && cp -p ubdcow cow /tmp/nobody && chmod 755 /tmp/nobody/ubdcow
+mkdir /tmp/nobody && cp -p ubd cow /tmp/nobody && chmod 755 /tmp/nobody/ubd
 is "nor is it a finding that a file is not for this user to read" \
-	"$(setpriv --reuid 65534 --regid 65534 --clear-groups /tmp/nobody/ubdcow check /tmp/nobody/cow 2>&1; echo $?)" \
-	"ubdcow: $work/back: cannot be opened: Permission denied (os error 13)"$'\n'1
+	"$(setpriv --reuid 65534 --regid 65534 --clear-groups /tmp/nobody/ubd check /tmp/nobody/cow 2>&1; echo $?)" \
+	"ubd: $work/back: cannot be opened: Permission denied (os error 13)"$'\n'1
 
 # check
 
@@ -354,7 +354,7 @@ finds "check only notes the words that UML writes beside the bitmap" 0 "note: " 
 	check damaged
 damage "a byte before those" "1 bytes between the header and the bitmap" -- $((bitmap - 9)) 'x'
 model pattern ten 5000 ten
-"$ubdcow" create behind ten
+"$ubd" create behind ten
 printf '\200' | dd of=behind bs=1 seek=$((bitmap + 1)) conv=notrunc status=none
 finds "check finds a bit behind the last sector" 2 "1 bits" "behind the last, 9" -- check behind
 cp cow damaged
@@ -371,27 +371,27 @@ finds "check of no file is an error" 1 missing -- check missing
 
 sum cow >cow.sum
 cp -p back differs
-byte=$("$ubdcow" diff cow | awk '$1 > at + 0 { print at + 0; exit } { at = $1 + $2 }')
+byte=$("$ubd" diff cow | awk '$1 > at + 0 { print at + 0; exit } { at = $1 + $2 }')
 printf 'differs' | dd of=differs bs=1 seek="$byte" conv=notrunc status=none
 touch -r back differs
 finds "rebase to a file that differs where it shows" 1 "differ at byte $byte" -- rebase cow differs
-finds "rebase to a file of another size" 1 "bytes" -- rebase cow ubdcow
-finds "even with --unsafe" 1 "bytes" -- rebase --unsafe cow ubdcow
+finds "rebase to a file of another size" 1 "bytes" -- rebase cow ubd
+finds "even with --unsafe" 1 "bytes" -- rebase --unsafe cow ubd
 finds "rebase to itself" 1 "itself" -- rebase --unsafe cow cow
 is "the COW file is as it was" "$(sum cow)" "$(cat cow.sum)"
 cp -p back hidden
-at=$("$ubdcow" diff cow | awk 'NR == 1 { print $1 }')
+at=$("$ubd" diff cow | awk 'NR == 1 { print $1 }')
 printf 'hidden' | dd of=hidden bs=1 seek="$at" conv=notrunc status=none
 touch -d @1234567 hidden
-check "rebase to one that differs only under the COW file" "$ubdcow" rebase --quiet cow hidden
+check "rebase to one that differs only under the COW file" "$ubd" rebase --quiet cow hidden
 check "the disk is the same" model cmp-cow cow cow.want --backing "$work/hidden"
 is "the header has its mtime" "$(model info cow mtime)" 1234567
-check "rebase --unsafe takes one that differs" "$ubdcow" rebase --unsafe cow differs
+check "rebase --unsafe takes one that differs" "$ubd" rebase --unsafe cow differs
 is "and names it" "$(model info cow backing)" "$work/differs"
 finds "back again, safe mode sees the difference" 1 "differ" -- rebase cow back
 rm differs
 finds "and a backing file that is gone" 1 differs -- rebase cow back
-check "which --unsafe does not look at" "$ubdcow" rebase --unsafe cow back
+check "which --unsafe does not look at" "$ubd" rebase --unsafe cow back
 check "and all is as before" model cmp-cow cow cow.want --backing "$work/back"
 
 # What a crash can leave in between names no file.
@@ -401,7 +401,7 @@ truncate -s $size between.want
 finds "info of a file whose backing file was not changed to the end" 0 "unusable" "not finished" -- info between
 finds "check finds it" 2 "not finished" -- check between
 finds "rebase has nothing to compare with" 1 "not finished" "rebase --unsafe" -- rebase between back
-check "rebase --unsafe" "$ubdcow" rebase --unsafe between back
+check "rebase --unsafe" "$ubd" rebase --unsafe between back
 check "makes it whole" model cmp-cow between between.want --backing "$work/back"
 
 # A relative path starts from the folder of the COW file.
@@ -409,7 +409,7 @@ check "makes it whole" model cmp-cow between between.want --backing "$work/back"
 mkdir sub
 model make-cow sub/relative back --name ../back --disk relative.want
 truncate -s $size relative.want
-check "a relative path" "$ubdcow" commit --quiet --to merged4 sub/relative
+check "a relative path" "$ubd" commit --quiet --to merged4 sub/relative
 check "is taken from the COW file's folder" cmp merged4 relative.want
 
 # Files in use.
@@ -429,16 +429,16 @@ exec 4<&-
 for command in --help "info cow" "info --json cow" "check cow" "diff cow" "diff --json cow"; do
 	code=0
 	# shellcheck disable=SC2086
-	"$ubdcow" $command >/dev/full 2>err || code=$?
+	"$ubd" $command >/dev/full 2>err || code=$?
 	is "$command: says when the disk is full" "$code $(cat err)" \
-		"1 ubdcow: standard output: No space left on device (os error 28)"
+		"1 ubd: standard output: No space left on device (os error 28)"
 	code=0
 	# shellcheck disable=SC2086
-	"$ubdcow" $command >&5 2>err || code=$?
+	"$ubd" $command >&5 2>err || code=$?
 	is "$command: ends in silence when nobody reads" "$code $(cat err)" "0 "
 done
 code=0
-"$ubdcow" check behind >&5 || code=$?
+"$ubd" check behind >&5 || code=$?
 is "but check tells what it has found" $code 2
 exec 5>&-
 
@@ -449,7 +449,7 @@ cp cow "$evil"
 model make-cow gone back --name "$work/$evil.gone"
 model make-cow other back --name "$work/$evil"
 while IFS='|' read -r -a words; do
-	"$ubdcow" "${words[@]//EVIL/$evil}"
+	"$ubd" "${words[@]//EVIL/$evil}"
 done >said 2>&1 <<'END'
 info|gone
 info|--json|gone

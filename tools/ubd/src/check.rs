@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `ubdcow check`: what is wrong with a COW file and with what is below it.
+//! `ubd check`: what is wrong with a COW file and with what is below it.
 
 use crate::file::{Access, File, STEP};
 use crate::image::{self, Cow, Layer};

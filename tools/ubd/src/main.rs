@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `ubdcow`: looks into COW files of ubd disks, and works on them.
+//! `ubd`: looks into COW files of ubd disks, and works on them.
 //!
 //! What a header says, where a bitmap lies and which sectors are in which file is decided by the
 //! driver's own sources.
@@ -32,12 +32,12 @@ mod ubd {
 }
 
 const USAGE: &str = "\
-usage: ubdcow info [--json] COW
-       ubdcow create [--sector-size BYTES] [--alignment BYTES] COW BACKING
-       ubdcow check COW
-       ubdcow commit [--to NEW] [--quiet] COW
-       ubdcow rebase [--unsafe] [--quiet] COW BACKING
-       ubdcow diff [--json] COW
+usage: ubd info [--json] COW
+       ubd create [--sector-size BYTES] [--alignment BYTES] COW BACKING
+       ubd check COW
+       ubd commit [--to NEW] [--quiet] COW
+       ubd rebase [--unsafe] [--quiet] COW BACKING
+       ubd diff [--json] COW
 
 info    what the header says, and how much of the disk is in the COW file
 create  make a COW file over BACKING
@@ -46,7 +46,7 @@ commit  write what is in the COW file to its backing file, or the whole disk to 
 rebase  give it another backing file, of the same content unless --unsafe
 diff    the ranges that are in the COW file: offset and length in bytes, a line each
 
-A file that a driver or another process has locked is refused. See ubdcow(8).
+A file that a driver or another process has locked is refused. See ubd(8).
 ";
 
 use output::{report_error, shown, Output};
