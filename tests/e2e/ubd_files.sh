@@ -364,6 +364,8 @@ truncate -s $((bitmap + 5)) damaged
 finds "check finds a bitmap that is cut off" 2 "bitmap ends at" -- check damaged
 model make-cow circle back --name "$work/circle"
 finds "check finds a circle" 2 "itself" -- check circle
+"$ubd" check --json behind >info
+is "check --json has what is found" "$? $(field info problems | grep -c '1 bits') $(field info notes)" "2 1 []"
 finds "check of no COW file is an error" 1 "no COW file" -- check back
 finds "check of no file is an error" 1 missing -- check missing
 
@@ -472,18 +474,22 @@ commit|--to|EVIL/new|cow
 rebase|--quiet|cow|EVIL.gone
 rebase|--quiet|EVIL|EVIL
 EVIL
-info|-EVIL
+info|--|-EVIL
 END
 is "no path is printed as it is" "$(LC_ALL=C grep -ac $'[\e\a]\|\xe2\x80\xae' said)" 0 || note "$(cat -v said)"
 is "they are all there" "$(grep -c '\\u{1b}\[2J.*\\u{202e}z' said)" 23 || note "$(cat -v said)"
 
 # The command line.
 
-finds "no command" 1 "usage:" --
-finds "an unknown command" 1 "unknown command" "usage:" -- frobnicate
-finds "an unknown option" 1 "unknown option --frob" -- info --frob cow
-finds "a file too many" 1 "2 files" -- info cow cow
-finds "--help" 0 "usage:" -- --help
+finds "no command" 1 "no command" "Usage:" --
+finds "an unknown command" 1 "ubd: unrecognized subcommand 'frobnicate'" "Usage:" -- frobnicate
+finds "an unknown option" 1 "ubd: unexpected argument '--frob'" "Usage:" -- info --frob cow
+finds "a file too many" 1 "unexpected argument 'cow'" -- info cow cow
+finds "no number" 1 "invalid value 'many'" -- create --alignment many new back
+finds "--help" 0 "Usage:" "Exit status:" -- --help
+for command in create info check commit rebase diff; do
+	finds "$command -h shows how" 0 "Usage: ubd $command" "Examples:" "  ubd $command " -- $command -h
+done
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 
 plan

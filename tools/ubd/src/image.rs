@@ -2,8 +2,6 @@
 
 //! COW files and what is behind them, by the driver's rules.
 
-use crate::file::{Access, File};
-use crate::output::shown;
 use crate::ubd::{
     cow::{
         header::{self, Header, Version},
@@ -12,7 +10,11 @@ use crate::ubd::{
     },
     engine::plan::{self, Run, SectorMap},
 };
-use crate::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    file::{Access, File},
+    output::shown,
+};
 use std::{
     cell::RefCell,
     ffi::OsStr,

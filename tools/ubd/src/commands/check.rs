@@ -2,43 +2,112 @@
 
 //! `ubd check`: what is wrong with a COW file and with what is below it.
 
-use crate::file::{Access, File, STEP};
-use crate::image::{self, Cow, Layer};
-use crate::output::{shown, Output};
-use crate::ubd::cow::header::Header;
-use crate::{Failure, Result};
-use std::path::Path;
+use crate::{
+    failure::{Failure, Result},
+    file::{Access, File, STEP},
+    image::{self, Cow, Layer},
+    json,
+    output::{shown, Output},
+    ubd::cow::header::Header,
+};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// How far beside the bitmap UML writes, in bytes: it writes two words of its machine at a time, of
 /// which the second can end behind the bitmap, and the first lie before one that is a word long.
 const UML_WORD: u64 = 8;
 
+/// Find what is wrong with a COW file and with what is below it
+///
+/// Finds headers with impossible values, a file that is shorter than its bitmap or than the data
+/// that the bitmap says it has, bits behind the last sector, bytes that are not zero between header,
+/// bitmap and data, a backing file that is missing or has another size or modification time, and
+/// circles; in COW and in all COW files below it. Nothing is changed.
+///
+/// Up to 8 bytes on either side of the bitmap may be other than zero: User-mode Linux writes whole
+/// words there. A line that begins with 'note:' says so, and is no finding. Neither is a file that
+/// is in use or may not be read, but it ends the check with exit status 1, because nobody knows
+/// whether it is good. With findings the exit status is 2.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ubd check work.cow
+  ubd check --json work.cow | jq -r '.problems[]'")]
+pub(crate) struct Check {
+    /// The COW file
+    cow: PathBuf,
+}
+
+impl Check {
+    /// Prints what is found. Returns [`Failure::Inconsistent`] if there is something.
+    pub(crate) fn run(&self, out: &mut Output) -> Result {
+        let mut findings = Findings {
+            out,
+            problems: Vec::new(),
+            notes: Vec::new(),
+        };
+        check(&self.cow, &mut findings)?;
+        let Findings {
+            out,
+            problems,
+            notes,
+        } = findings;
+        if out.json {
+            let file = json::path(&self.cow);
+            let all = json!({"file": file, "problems": problems, "notes": notes});
+            even_unread(out.write_json(&all))?;
+        } else if problems.is_empty() {
+            even_unread(writeln!(out, "{}: no problem found", shown(&self.cow)))?;
+        }
+        match problems.as_slice() {
+            [] => Ok(()),
+            _ => Err(Failure::Inconsistent),
+        }
+    }
+}
+
+/// The exit code tells those who do not read.
+fn even_unread(result: Result) -> Result {
+    match result {
+        Err(Failure::Unread) => Ok(()),
+        result => result,
+    }
+}
+
 /// What has been found.
 struct Findings<'a> {
     out: &'a mut Output,
-    problems: usize,
+    problems: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Findings<'_> {
-    /// Says what is wrong. The exit code tells those who do not read it.
+    /// Says what is wrong.
     fn problem(&mut self, text: String) -> Result {
-        self.problems += 1;
-        self.note(text)
+        self.say(&text)?;
+        self.problems.push(text);
+        Ok(())
     }
 
     /// Says something that is not wrong.
     fn note(&mut self, text: String) -> Result {
-        match writeln!(self.out, "{text}") {
-            Err(Failure::Unread) => Ok(()),
-            result => result,
+        self.say(&format!("note: {text}"))?;
+        self.notes.push(text);
+        Ok(())
+    }
+
+    fn say(&mut self, text: &str) -> Result {
+        if self.out.json {
+            return Ok(());
         }
+        even_unread(writeln!(self.out, "{text}"))
     }
 }
 
 /// Checks a COW file and all that are below it. What cannot be looked at is an error, and not a
 /// finding: it may be good.
-pub(crate) fn check(path: &Path, out: &mut Output) -> Result {
-    let mut findings = Findings { out, problems: 0 };
+fn check(path: &Path, findings: &mut Findings<'_>) -> Result {
     let mut next = Layer::of(File::open(path, Access::Read)?);
     let mut ids = Vec::new();
     // Kept, because a file that is closed is not locked any more.
@@ -63,7 +132,7 @@ pub(crate) fn check(path: &Path, out: &mut Output) -> Result {
             }
             break;
         };
-        check_one(&cow, &mut findings)?;
+        check_one(&cow, findings)?;
         next = image::backing(&cow, Access::Read, &ids);
         upper.push(cow);
     }
@@ -75,10 +144,7 @@ pub(crate) fn check(path: &Path, out: &mut Output) -> Result {
             image::DEPTH_MAX
         ))?;
     }
-    if findings.problems > 0 {
-        return Err(Failure::Inconsistent);
-    }
-    findings.note(format!("{}: no problem found", shown(path)))
+    Ok(())
 }
 
 /// Checks what is in one COW file.
@@ -121,7 +187,7 @@ fn check_one(cow: &Cow, findings: &mut Findings<'_>) -> Result {
         stray_bytes(&cow.file, before, bitmap)? + stray_bytes(&cow.file, bitmap_end, behind)?;
     if stray > 0 {
         findings.note(format!(
-            "note: {path}: {stray} bytes beside the bitmap are not zero: UML writes whole words"
+            "{path}: {stray} bytes beside the bitmap are not zero: UML writes whole words"
         ))?;
     }
     Ok(())

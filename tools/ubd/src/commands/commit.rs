@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ubd commit`: one file of a COW file and what is below it.
+
+use crate::{
+    failure::Result,
+    file::{Access, STEP},
+    image::{self, Cow, Image, Layer},
+    json,
+    output::{report_error, shown, Output},
+    progress::Progress,
+    unfinished::Unfinished,
+};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// What is so small a part of a block of zeros that it is not left out, in bytes.
+const BLOCK: usize = 4096;
+
+/// Write what is in a COW file to its backing file, or the whole disk to a new file
+///
+/// Without --to, writes what is in COW to its backing file, which must not be a COW file, and the
+/// backing file's new modification time to the header of COW, which can be used as before. Other
+/// COW files over the same backing file cannot be used any more: its contents have changed under
+/// them, and its modification time with them: it is another one, on stable storage, before anything
+/// is written. If it is interrupted, by a crash too, the backing file has a part of the changes and
+/// another modification time; 'ubd rebase --unsafe' to the same backing file and another commit
+/// make it whole, because all that was to be written still is in COW.
+///
+/// A COW file that was cut short, so that sectors which should be in it are behind its end, is
+/// refused, and nothing is changed: the zeros that it reads as would take the place of what the
+/// backing file has.
+///
+/// With --to, writes the whole disk to the new file NEW, in which blocks of zeros are holes, and
+/// changes nothing else. Sectors behind the end of a COW file that was cut short are zeros in NEW,
+/// as they are on the disk, and a line on standard error tells how many. Until it is complete and on
+/// stable storage, the file has the name NEW.partial; a command that is killed leaves it under that
+/// one, and the next one refuses to overwrite it.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ubd commit work.cow                  # golden.img becomes what the disk is
+  ubd commit --to new.img work.cow     # golden.img stays as it is")]
+pub(crate) struct Commit {
+    /// The new file for the whole disk
+    #[arg(long, value_name = "NEW")]
+    to: Option<PathBuf>,
+    /// Say nothing of how far it is
+    #[arg(short, long)]
+    quiet: bool,
+    /// The COW file
+    cow: PathBuf,
+}
+
+impl Commit {
+    /// Writes it.
+    pub(crate) fn run(&self, out: &mut Output) -> Result {
+        let written = match &self.to {
+            Some(to) => commit_to(&self.cow, to, self.quiet).map(|()| to.clone()),
+            None => commit_down(&self.cow, self.quiet),
+        }?;
+        if out.json {
+            let all = json!({"file": json::path(&self.cow), "written": json::path(&written)});
+            out.write_json(&all)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the whole disk to a new file.
+fn commit_to(path: &Path, to: &Path, quiet: bool) -> Result {
+    let top = Cow::open(path, Access::Read)?;
+    let size = top.layout.size;
+    // The file itself, not its raw bytes, whatever its length.
+    let image = chain(top)?;
+    for layer in &image.layers {
+        let Layer::Cow(cow) = layer else { continue };
+        if let Some(why) = cow.missing_data()? {
+            report_error(&format!("{why}: they are zeros, as on the disk"));
+        }
+    }
+    let new = Unfinished::create(to)?;
+    new.file.set_len(size)?;
+    let mut progress = Progress::new("commit", size, quiet);
+    let mut buf = vec![0; STEP];
+    let mut at = 0;
+    while at < size {
+        progress.at(at);
+        let n = (size - at).min(STEP as u64) as usize;
+        image.read(&mut buf[..n], at)?;
+        for (i, block) in buf[..n].chunks(BLOCK).enumerate() {
+            if block.iter().any(|c| *c != 0) {
+                new.file.write(block, at + (i * BLOCK) as u64)?;
+            }
+        }
+        at += n as u64;
+    }
+    new.finish()?;
+    progress.end();
+    Ok(())
+}
+
+/// The disk of a COW file.
+fn chain(top: Cow) -> Result<Image> {
+    let ids = [top.file.id()?];
+    let layer = image::backing(&top, Access::Read, &ids)?;
+    if let Some(why) = image::mismatch(&top, &layer)? {
+        return Err(why.into());
+    }
+    let mut image = Image::of(layer, 1, &ids)?;
+    image.layers.insert(0, Layer::Cow(top));
+    Ok(image)
+}
+
+/// Writes what is in the COW file to its backing file, and returns where that is. The COW file stays
+/// as it is, but for the mtime of the backing file, so that it can still be used.
+fn commit_down(path: &Path, quiet: bool) -> Result<PathBuf> {
+    let cow = Cow::open(path, Access::Write)?;
+    let layer = image::backing(&cow, Access::Write, &[cow.file.id()?])?;
+    if let Some(why) = image::mismatch(&cow, &layer)? {
+        return Err(why.into());
+    }
+    let Layer::Raw(backing) = layer else {
+        return Err(format!(
+            "{}: is a COW file itself, into which nothing is committed: use --to",
+            shown(layer.file().path())
+        )
+        .into());
+    };
+    // What the file has lost reads as zeros. On the disk that may do, but the backing file still has
+    // what was there before.
+    if let Some(why) = cow.missing_data()? {
+        return Err(format!("{why}: nothing is committed").into());
+    }
+    let mut progress = Progress::new("commit", cow.layout.size, quiet);
+    let mut buf = vec![0; STEP];
+    let mut touched = false;
+    cow.for_each_run(|start, run| {
+        let (mut at, end) = cow.bytes_of(start, run.end);
+        while run.in_cow && at < end {
+            if !touched {
+                // Before any of the data can be there: a crash must not leave a part of it under the
+                // time that other COW files expect.
+                backing.touch(cow.mtime)?;
+                touched = true;
+            }
+            progress.at(at);
+            let n = (end - at).min(STEP as u64) as usize;
+            cow.file.read(&mut buf[..n], cow.layout.data_offset + at)?;
+            backing.write(&buf[..n], at)?;
+            at += n as u64;
+        }
+        Ok(())
+    })?;
+    backing.sync()?;
+    cow.write_header(backing.mtime()?, &cow.backing_file)?;
+    progress.end();
+    Ok(backing.path().to_owned())
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ubd rebase`: another backing file.
+
+use crate::{
+    failure::Result,
+    file::{absolute, Access, STEP},
+    image::{self, Cow, Image, Layer},
+    json,
+    output::{shown, Output},
+    progress::Progress,
+};
+use clap::Args;
+use serde_json::json;
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+/// Give a COW file another backing file
+///
+/// The path of BACKING, made absolute, and its modification time are written to the header of COW.
+/// Its size must be that in the header. The old and the new backing file are compared where they
+/// show through COW, and if they differ, nothing is changed. With --unsafe the old one is not looked
+/// at, and need not exist.
+///
+/// After a crash the header has the old path and time or the new ones. Where they cannot change at
+/// once, there is a state between the two, in which the header names '/': between two long paths,
+/// and in version 2 if path and time both change. Such a file is refused, and 'ubd rebase --unsafe'
+/// gives it a backing file.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ubd rebase work.cow /new/place/golden.img
+  ubd rebase --unsafe work.cow golden.img   # its time has changed, what is in it has not")]
+pub(crate) struct Rebase {
+    /// Do not compare the new backing file with the old one
+    #[arg(long = "unsafe")]
+    blind: bool,
+    /// Say nothing of how far it is
+    #[arg(short, long)]
+    quiet: bool,
+    /// The COW file
+    cow: PathBuf,
+    /// The new backing file
+    backing: PathBuf,
+}
+
+impl Rebase {
+    /// Changes the header.
+    pub(crate) fn run(&self, out: &mut Output) -> Result {
+        rebase(&self.cow, &self.backing, self.blind, self.quiet)?;
+        if out.json {
+            let backing = json::path(&absolute(&self.backing)?);
+            out.write_json(&json!({"file": json::path(&self.cow), "backing_file": backing}))?;
+        }
+        Ok(())
+    }
+}
+
+fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> Result {
+    let cow = Cow::open(path, Access::Write)?;
+    let size = cow.layout.size;
+    let ids = [cow.file.id()?];
+    image::refuse_cycle(backing, &ids)?;
+    let old_path = cow.backing_path();
+    let same = is_same(&old_path, backing);
+    let layer = Layer::open_below(backing, Access::Read, size)?;
+    let new_size = layer.disk_size()?;
+    if new_size != size {
+        return Err(format!(
+            "{}: has {new_size} bytes, but the COW file is for {size}",
+            shown(backing)
+        )
+        .into());
+    }
+    let mtime = layer.file().mtime()?;
+    let new_path = absolute(backing)?;
+    let new = Image::of(layer, 1, &ids)?;
+    if !blind {
+        if same {
+            // One file under two names has the same content; whether it is the one that the
+            // header means is another matter.
+            if !new.layers[0].file().is_of_time(cow.mtime)? {
+                return Err(format!(
+                    "{}: was modified at {mtime}, the COW header says {}: there is nothing to \
+                     compare it with, and only --unsafe would take it",
+                    shown(backing),
+                    cow.mtime
+                )
+                .into());
+            }
+        } else {
+            let old = image::backing(&cow, Access::Read, &ids)?;
+            if let Some(why) = image::mismatch(&cow, &old)? {
+                return Err(why.into());
+            }
+            compare(&cow, &Image::of(old, 1, &ids)?, &new, quiet)?;
+        }
+    }
+    cow.write_header(mtime, new_path.as_os_str().as_bytes())
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+/// Returns an error at the first difference between two disks where they show through `cow`.
+fn compare(cow: &Cow, old: &Image, new: &Image, quiet: bool) -> Result {
+    let mut progress = Progress::new("compare", cow.layout.size, quiet);
+    let (mut a, mut b) = (vec![0; STEP], vec![0; STEP]);
+    cow.for_each_run(|start, run| {
+        let (mut at, end) = cow.bytes_of(start, run.end);
+        while !run.in_cow && at < end {
+            progress.at(at);
+            let n = (end - at).min(STEP as u64) as usize;
+            old.read(&mut a[..n], at)?;
+            new.read(&mut b[..n], at)?;
+            if let Some(i) = (0..n).find(|i| a[*i] != b[*i]) {
+                return Err(format!(
+                    "the backing files differ at byte {}, which is not in the COW file: nothing \
+                     is changed",
+                    at + i as u64
+                )
+                .into());
+            }
+            at += n as u64;
+        }
+        Ok(())
+    })?;
+    progress.end();
+    Ok(())
+}
