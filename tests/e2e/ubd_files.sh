@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # where: host
 #
-# The program ubd: its results are uml_moo's and the model's, what it makes
+# The program ubd, what it does with files: its results are uml_moo's and the model's, what it makes
 # is good for the driver and for UML, damage is found, a file in use is refused,
 # and nothing that it prints is lost.
 # kernel: release
@@ -90,29 +90,8 @@ if [ $# != 0 ]; then
 	exit
 fi
 
-cp "$("$top/scripts/ubd" --path)" ubd
-ubd=$work/ubd
-
-# field JSON NAME
-field() {
-	python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"
-}
-
-# finds NAME CODE WORD... -- ARGUMENT...: ubd ends with CODE, and says the words.
-finds() {
-	local what=$1 code=$2 words=() word output got=0
-	shift 2
-	while [ "$1" != -- ]; do
-		words+=("$1")
-		shift
-	done
-	shift
-	output=$("$ubd" "$@" 2>&1) || got=$?
-	for word in "${words[@]}"; do
-		[[ $output == *"$word"* ]] || { not_ok "$what" "no '$word' in: $output"; return; }
-	done
-	is "$what" "$got" "$code"
-}
+. "$e2e/program.bash"
+get_program
 
 # hold FILE: another process locks it, until `release`.
 hold() {

@@ -10,7 +10,13 @@ use crate::{
 use clap::{error::ErrorKind, Parser};
 use std::{ffi::OsString, iter, path::Path};
 
-/// Works on copy-on-write files of ubd disks
+/// Attaches ubd disks, and works on their copy-on-write files
+///
+/// A unit is one disk of the driver rnull_ubd: /dev/ubda, /dev/ubdb and so on. Its contents are a
+/// plain image, or a COW file over a backing file: then the COW file takes all changes, and the
+/// backing file stays as it is. Units are named by number, by letters or by their disk: 16, q, ubdq
+/// and /dev/ubdq are the same. To attach, detach and reset them is for root, and needs the driver
+/// and configfs; all that is for files needs neither.
 ///
 /// A copy-on-write (COW) file of User-mode Linux has those sectors of a disk that were written, and
 /// a bitmap that says which ones they are. All other sectors are in its backing file, whose path is
@@ -39,6 +45,12 @@ use std::{ffi::OsString, iter, path::Path};
     name = "ubd",
     max_term_width = 100,
     after_help = "\
+Examples:
+  ubd attach work.cow:golden.img    # prints /dev/ubda
+  ubd list
+  ubd detach ubda
+  ubd commit --to new.img work.cow
+
 Exit status:
   0  All is well.
   1  The command could not be done, or its output could not be written; standard error says why.

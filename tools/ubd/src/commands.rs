@@ -5,16 +5,26 @@
 use crate::{failure::Result, output::Output};
 use clap::Subcommand;
 
+mod attach;
 mod check;
 mod commit;
 mod create;
+mod detach;
 mod diff;
 mod info;
+mod list;
 mod rebase;
+mod reset;
+mod show;
 
 /// A command, with its options and files.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Attach(attach::Attach),
+    List(list::List),
+    Show(show::Show),
+    Detach(detach::Detach),
+    Reset(reset::Reset),
     Create(create::Create),
     Info(info::Info),
     Check(check::Check),
@@ -27,6 +37,11 @@ impl Command {
     /// Does it.
     pub(crate) fn run(&self, out: &mut Output) -> Result {
         match self {
+            Command::Attach(attach) => attach.run(out),
+            Command::List(list) => list.run(out),
+            Command::Show(show) => show.run(out),
+            Command::Detach(detach) => detach.run(out),
+            Command::Reset(reset) => reset.run(out),
             Command::Create(create) => create.run(out),
             Command::Info(info) => info.run(out),
             Command::Check(check) => check.run(out),

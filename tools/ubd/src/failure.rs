@@ -9,6 +9,8 @@ pub(crate) enum Failure {
     /// One line that says why a file is not what it should be: missing, or with wrong contents.
     /// Unlike other errors, that is still so when it is tried again, by whomever.
     Unusable(String),
+    /// There is something wrong, and it has been said.
+    Said,
     /// There is something wrong with the file that was to be checked, and it has been said.
     Inconsistent,
     /// Nobody reads what is printed.

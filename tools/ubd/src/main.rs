@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `ubd`: works on the files of ubd disks.
+//! `ubd`: attaches ubd disks, and works on their files.
 //!
-//! What a header says, where a bitmap lies and which sectors are in which file is decided by the
+//! How a unit is named, what a header says, where a bitmap lies and which sectors are in which file is decided by the
 //! driver's own sources.
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
 };
 use std::process::ExitCode;
 
+mod bytes;
 mod cli;
 mod commands;
 mod failure;
@@ -20,10 +21,12 @@ mod image;
 mod json;
 mod output;
 mod progress;
+mod table;
 mod unfinished;
+mod units;
 
 // Not all of what they offer is used here.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod ubd {
     pub(crate) mod cow {
         pub(crate) mod header;
@@ -34,6 +37,7 @@ mod ubd {
     pub(crate) mod engine {
         pub(crate) mod plan;
     }
+    pub(crate) mod options;
 }
 
 fn run(out: &mut Output) -> Result {
@@ -52,7 +56,7 @@ fn main() -> ExitCode {
     let mut result = run(&mut out);
     // Before anything is said on standard error. An answer that is lost is none.
     if let Err(lost @ Failure::Error(_)) = out.flush() {
-        if matches!(result, Ok(()) | Err(Failure::Inconsistent)) {
+        if matches!(result, Ok(()) | Err(Failure::Inconsistent | Failure::Said)) {
             result = Err(lost);
         }
     }
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         // What is printed to a pipe that nobody reads any more is no one's loss.
         Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
         Err(Failure::Inconsistent) => ExitCode::from(2),
+        Err(Failure::Said) => ExitCode::FAILURE,
         Err(Failure::Error(text) | Failure::Unusable(text)) => {
             report_error(&text);
             ExitCode::FAILURE

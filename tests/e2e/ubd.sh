@@ -1,0 +1,270 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# where: host
+#
+# The program ubd and the driver: units are attached by several processes at a
+# time, listed, shown, detached and reset; what goes wrong is said in the
+# driver's words, and leaves nothing.
+# kernel: release
+
+. "$(dirname "$0")/lib.sh"
+. "$e2e/guest.bash"
+. "$e2e/program.bash"
+
+config=/sys/kernel/config/ubd
+
+# printed ARGUMENT...: what ubd prints, with its exit code in front.
+printed() {
+	local code=0
+	"$ubd" "$@" >out 2>err || code=$?
+	echo "$code $(cat out err)"
+}
+
+# none NAME: no unit is attached, and none has a folder.
+none() {
+	is "$1" "$(echo $config/* /dev/ubd*)" "$config/* /dev/ubd*"
+}
+
+guest_units() {
+	local disk pid pids unit wrong
+	mkdir /tmp/here && mount -t tmpfs none /tmp/here && cp "$work/ubd" /tmp/here && cd /tmp/here || return
+	ubd=$PWD/ubd
+	model pattern plain $((1 << 20)) plain
+	model pattern back $(((2 << 20) + 100)) back
+	model expect back back.want
+	cp back.want cow.want
+
+	# What has to be there.
+
+	finds "no driver: attach" 1 "ubd: the driver is not loaded: 'modprobe rnull_ubd'" -- attach plain
+	finds "no driver: list" 1 "the driver is not loaded" -- list
+	finds "no driver: what is for files works" 0 "" -- create made back
+	# shellcheck disable=SC2119
+	load
+	umount /sys/kernel/config
+	finds "no configfs: attach" 1 "ubd: configfs is not mounted: 'mount -t configfs" -- attach plain
+	finds "no configfs: list" 0 "" -- list
+	mount -t configfs config /sys/kernel/config
+	is "not root: attach" "$(setpriv --reuid 65534 --regid 65534 --clear-groups "$ubd" attach plain 2>&1; echo $?)" \
+		"ubd: ubda: cannot be had: only root may do that"$'\n'1
+	none "nothing is left of those"
+	"$ubd" attach plain >out
+	is "not root: detach" "$(setpriv --reuid 65534 --regid 65534 --clear-groups "$ubd" detach a 2>&1; echo $?)" \
+		"ubd: ubda: cannot be detached: only root may do that"$'\n'1
+	"$ubd" detach a
+
+	# A plain image, and a COW file that is made.
+
+	is "attach" "$(printed attach plain)" "0 /dev/ubda"
+	check "the file's bytes are the disk" model cmp /dev/ubda plain --direct
+	is "attach makes a COW file" "$(printed attach cow:back)" "0 /dev/ubdb"
+	model write /dev/ubdb cow.want 50176 3072 first
+	is "attach takes options" "$(printed attach -r --sync --direct --serial 'S 1' --no-discard --unit ubdq plain)" \
+		"1 ubd: ubdq: ubd16rst=plain,,S 1: /tmp/here/plain: cannot be locked, another process or unit has it: EAGAIN"
+	is "and they are the unit's" "$(printed attach -r --sync --direct --serial 'S 1' --no-discard --unit ubdq made)" \
+		"0 /dev/ubdq"
+	is "and in force" "$(cat /sys/block/ubdq/{ro,serial,ubd/{flags,direct_io}} | paste -sd ' ')" "1 S 1 rst 1"
+	is "list" "$(printed list)" "0 $(printf '%s\n' \
+		'NAME      STATE       SIZE RO DIO FILE            BACKING' \
+		'/dev/ubda attached 1048576 0  0   /tmp/here/plain' \
+		'/dev/ubdb attached 2097664 0  0   /tmp/here/cow   /tmp/here/back' \
+		'/dev/ubdq attached 2097664 1  1   /tmp/here/made  /tmp/here/back')"
+	is "list, some columns" "$(printed list -n -o unit,FLAGS,used,close)" "0 $(printf '%s\n' \
+		' 0     1048576 0' ' 1        3072 0' '16 rst       0 0')"
+	is "list -j: who uses a file" "$(printed list -j back -n -o NAME | xargs)" "0 /dev/ubdb /dev/ubdq"
+	finds "list -j of no file" 1 "ubd: missing: there is no such file" -- list -j missing
+	is "list -f" "$(printed list -f)" "0 /dev/ubdc"
+	finds "list: no such column" 1 "invalid value 'FOO'" "NAME" "MAJ:MIN" -- list -o FOO
+	finds "show" 0 "disk:            /dev/ubdb" "state:           attached" "used:            3072" \
+		"backing files:   /tmp/here/back" -- show 1
+	is "list needs no root" "$(setpriv --reuid 65534 --regid 65534 --clear-groups "$ubd" list -n -o NAME,STATE,FILE | xargs)" \
+		"/dev/ubda attached /tmp/here/plain /dev/ubdb attached /tmp/here/cow /dev/ubdq attached /tmp/here/made"
+	is "nor configfs" "$(umount -l /sys/kernel/config
+		setpriv --reuid 65534 --regid 65534 --clear-groups "$ubd" list -n -o NAME,FILE,BACKING)" \
+		"$(printf '%s\n' '/dev/ubda /tmp/here/plain' '/dev/ubdb /tmp/here/cow   /tmp/here/back' \
+			'/dev/ubdq /tmp/here/made  /tmp/here/back')"
+	mount -t configfs config /sys/kernel/config
+	"$ubd" list --json >"$work/list.json"
+	"$ubd" list --json -o NAME,BACKING >"$work/columns.json"
+	"$ubd" list --json -f >"$work/find.json"
+	"$ubd" show --json b >"$work/show.json"
+
+	# Units have many names.
+
+	wrong=
+	for unit in 16 q ubdq /dev/ubdq /tmp/here/link; do
+		ln -sf /dev/ubdq link
+		[ "$("$ubd" show "$unit" | head -n 1)" = "unit:            16" ] || wrong+=" $unit"
+	done
+	is "a unit by all of its names" "$wrong" ""
+	finds "what names none" 1 "invalid value '/dev/null' for '<UNIT>'" "a to bgqcv" -- show /dev/null
+	finds "a unit that is not there" 1 "ubd: ubdc: is not attached" -- show c
+	finds "nor can it be detached" 1 "ubd: ubdc: is not attached" -- detach c
+	finds "a unit that somebody has" 1 "ubd: ubdq: is attached already" -- attach --unit 16 plain
+
+	# What is in use is not detached, and all else is.
+
+	exec 3</dev/ubda
+	finds "detach: in use" 1 "ubd: ubda: not detached" open -- detach 0 ubdq
+	exec 3<&-
+	is "the other one is detached" "$("$ubd" list -n -o NAME | xargs)" "/dev/ubda /dev/ubdb"
+	finds "a disk below another" 0 /dev/ubdc -- attach /dev/ubda --direct
+	"$ubd" detach --json --all >"$work/detach.json"
+	is "detach --all" $? 0
+	none "detach --all leaves nothing"
+	model merge cow merged --backing back
+	check "the COW file has what was written" cmp merged cow.want
+	is "a unit of an option needs no folder" "$(unload; load ubd0=/tmp/here/cow; printed detach 0)" "0 "
+	none "nor has it one after that"
+
+	# Reset.
+
+	"$ubd" attach cow >out
+	exec 3</dev/ubda
+	finds "reset: in use" 1 "ubda" -- reset ubda
+	exec 3<&-
+	check "reset" "$ubd" reset ubda
+	check "the disk is the backing file's" model cmp /dev/ubda back.want --direct
+	finds "reset of a plain image" 1 "ubd: ubdb: not reset: EINVAL" -- reset "$("$ubd" attach plain)"
+	"$ubd" detach --all
+
+	# What can't be attached leaves nothing.
+
+	finds "no such file" 1 "ubd: ubda: ubd0=missing: missing: cannot be opened" ENOENT -- attach missing
+	finds "no such backing file" 1 "ubda" "backing file nothing" ENOENT -- attach new:nothing
+	finds "a serial number that is too long" 1 "ubd: ubda: serial: File name too long" -- \
+		attach --serial "$(printf '%05000d' 1)" plain
+	finds "a limit for a plain image" 1 "cannot have limit" -- attach --limit 1M plain
+	finds "no number of bytes" 1 "is no number of bytes" -- attach --limit 1X plain
+	finds "no unit" 1 "out of range" -- attach --unit 1048576 plain
+	"$ubd" attach plain >/dev/full 2>err
+	is "an answer that is lost" "$? $(cat err)" "1 ubd: standard output: No space left on device (os error 28)"
+	none "nothing is left of those"
+	cp plain a:b
+	is "a colon in a name: --plain" "$(printed attach --plain a:b; cat /sys/block/ubda/ubd/flags)" "0 /dev/ubda"$'\n'd
+	is "a colon in a name: --backing" "$(printed attach --backing a:b c:d)" "1 $(cat err)"
+	finds "it is locked, as the message says" 1 "a:b" locked -- attach --backing a:b c:d
+	"$ubd" detach a
+	is "a colon in a name: --backing, of a file that is free" "$(printed attach --backing a:b c:d)" "0 /dev/ubda"
+	is "both have one" "$("$ubd" list -n -o FILE,BACKING)" "/tmp/here/c:d /tmp/here/a:b"
+	"$ubd" attach --json made --limit 1M --low-space 4K >"$work/attach.json"
+	"$ubd" detach --all
+
+	# Eight processes.
+
+	pids=()
+	for unit in {1..8}; do
+		"$ubd" attach "many$unit:back" >"out$unit" &
+		pids+=($!)
+	done
+	wrong=
+	for pid in "${pids[@]}"; do
+		wait "$pid" || wrong+=" $pid"
+	done
+	is "eight processes attach" "$wrong" ""
+	is "each has a disk of its own" "$(sort out? | xargs)" "$(echo /dev/ubd{a..h})"
+	wrong=
+	for unit in {1..8}; do
+		read -r disk <"out$unit"
+		[ "$(cat "/sys/block/${disk#/dev/}/ubd/file")" = "/tmp/here/many$unit" ] || wrong+=" $unit"
+	done
+	is "and its own file on it" "$wrong" ""
+	pids=()
+	for unit in {1..8}; do
+		"$ubd" detach "$(cat "out$unit")" &
+		pids+=($!)
+	done
+	wait "${pids[@]}"
+	none "eight processes detach"
+
+	# A unit for as long as a process is there.
+
+	hold() {
+		rm -f out
+		"$ubd" attach --detach-on-close plain >out 2>err &
+		pid=$!
+		wait_for test -s out
+		read -r disk <out
+	}
+	# ended NAME SIGNAL WANT: the code that it ends with, and what it says.
+	ended() {
+		kill "-$2" "$pid"
+		wait "$pid" 2>/dev/null
+		is "$1" "$? $(cat err)" "$3"
+	}
+	hold
+	is "--detach-on-close" "$disk $("$ubd" list -n -o CLOSE)" "/dev/ubda 1"
+	ended "ends by a signal" TERM "0 "
+	none "and nothing is left"
+	hold
+	exec 3<"$disk"
+	ended "when somebody else has the disk" TERM \
+		"0 ubd: ubda: is in use, and goes when that ends; 'ubd detach ubda' removes its folder"
+	check "the disk stays" model cmp "$disk" plain
+	exec 3<&-
+	wait_for grep -q detached $config/0/state
+	is "until that one closes it" "$("$ubd" list -n -o NAME,STATE)" "/dev/ubda detached"
+	check "its folder is removed" "$ubd" detach ubda
+	hold
+	ended "SIGKILL" KILL "137 "
+	wait_for grep -q detached $config/0/state
+	check "after SIGKILL the folder is left" "$ubd" detach ubda
+	none "and then nothing"
+
+	# A signal while a file does not answer.
+
+	truncate -s 1M slow
+	disk=$(losetup --show -f slow)
+	dmsetup create --noudevsync slow --table "0 2048 linear $disk 0"
+	dmsetup mknodes slow
+	# hung: an attach that waits.
+	hung() {
+		dmsetup suspend --noflush --nolockfs slow
+		"$ubd" attach /dev/mapper/slow >out 2>err &
+		pid=$!
+		wait_for grep -q attaching $config/0/state
+	}
+	hung
+	kill -TERM "$pid"
+	dmsetup resume --noudevsync slow
+	wait "$pid"
+	is "SIGTERM while a file is opened that answers then" "$? $(cat out err)" "143 "
+	none "nothing is left"
+	hung
+	ended "SIGTERM while a file does not answer" TERM \
+		"143 ubd: ubda: its file does not answer: the unit is not attached when it does, and 'ubd detach ubda' removes its folder then"
+	is "that can be seen" "$("$ubd" list -n -o NAME,STATE)" "/dev/ubda attaching"
+	finds "and not be detached" 1 "ubda" -- detach ubda
+	dmsetup resume --noudevsync slow
+	wait_for grep -q detached $config/0/state
+	check "when it answers the folder is removed" "$ubd" detach ubda
+	none "and nothing is left"
+	dmsetup remove --noudevsync slow
+	rm -f /dev/mapper/slow
+	losetup -d "$disk"
+	check "unload" unload
+	plan
+}
+
+if [ "${1:-}" = guest ]; then
+	"guest_$3"
+	exit
+fi
+get_program
+guest_tests units
+
+# json FILE EXPRESSION: what Python says of `it`, that file's JSON.
+json() {
+	python3 -c 'import json, sys; it = json.load(open(sys.argv[1])); print(eval(sys.argv[2]))' "$@"
+}
+is "list --json" "$(json list.json '[(u["unit"], u["disk"], u["file"], u["backing_files"], u["size"]) for u in it]')" \
+	"[(0, '/dev/ubda', '/tmp/here/plain', [], 1048576), (1, '/dev/ubdb', '/tmp/here/cow', ['/tmp/here/back'], 2097664), (16, '/dev/ubdq', '/tmp/here/made', ['/tmp/here/back'], 2097664)]"
+is "list --json -o" "$(json columns.json 'it[1]')" "{'disk': '/dev/ubdb', 'backing_files': ['/tmp/here/back']}"
+is "list --json -f" "$(json find.json it)" "{'unit': 2, 'disk': '/dev/ubdc'}"
+is "show --json" "$(json show.json '[it[k] for k in ("unit", "state", "health", "read_only", "direct_io", "flags", "serial", "limit", "used", "detach_on_close", "folder", "last_error")]')" \
+	"[1, 'attached', 'ok', False, False, '', '', 0, 3072, False, '/sys/kernel/config/ubd/1', None]"
+is "attach --json" "$(json attach.json '[it[k] for k in ("disk", "limit", "low_space", "space")]')" \
+	"['/dev/ubdb', 1048576, 4096, 'ok']"
+is "detach --json" "$(json detach.json it)" \
+	"[{'unit': 0, 'disk': '/dev/ubda'}, {'unit': 1, 'disk': '/dev/ubdb'}, {'unit': 2, 'disk': '/dev/ubdc'}]"
+plan
