@@ -93,6 +93,12 @@ fi
 . "$e2e/program.bash"
 get_program
 
+# put FILE OFFSET BYTES
+put() {
+	# shellcheck disable=SC2059
+	printf "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc status=none
+}
+
 # hold FILE: another process locks it, until `release`.
 hold() {
 	exec 3< <(exec python3 -P -m model lock "$1" exclusive --hold)
@@ -119,7 +125,7 @@ finds "a file that exists is not made again" 1 cow -- create cow back
 finds "create over a file that is missing" 1 missing -- create new missing
 finds "create with a sector size that can't be" 1 "sector size 1000" 512 -- create --sector-size 1000 new back
 finds "create with an alignment that can't be" 1 "alignment 0" 512 -- create --alignment 0 new back
-check "nothing is left of those" test ! -e new
+is "nothing is left of those" "$(ls new* 2>&1)" "ls: cannot access 'new*': No such file or directory"
 check "create with other sizes" "$ubd" create --sector-size 4096 --alignment 512 large back
 is "they are in the header" "$(model info large sectorsize) $(model info large alignment)" "4096 512"
 finds "create over a COW file: says that UML can't use it" 0 UML -- create upper cow
@@ -220,6 +226,56 @@ finds "no commit of a file that was cut short" 1 "should be in the file" -- comm
 is "its backing file keeps what was there" "$(sum back-cut)" "$(cat back.sum)"
 finds "commit --to says what it lacks" 0 "should be in the file" zeros -- commit --to merged6 cut
 
+# create --diff: the model makes a COW file and the disk that it is, and of that
+# disk the program makes the same COW file, to the byte.
+
+while read -r what options; do
+	rm -f want got
+	# shellcheck disable=SC2086
+	model make-cow want back $options --disk shown
+	truncate -s $size shown
+	# shellcheck disable=SC2046
+	"$ubd" create --diff --quiet $(sed 's/--shape [^ ]*//; s/sectorsize/sector-size/' <<<"$options") got back shown
+	is "create --diff: $what: exit code" $? 0
+	check "create --diff: $what" cmp got want
+done <<'END'
+random
+nothing --shape none
+all --shape all
+every-other --shape 1
+runs --shape 40
+large-sectors --sectorsize 4096 --alignment 512
+END
+model pattern odd $((size + 100)) odd
+cp odd shown
+put shown $((size + 99)) x
+finds "create --diff: a part of a sector" 0 '"sectors_in_cow": 1' -- create --diff --quiet --json oddcow odd shown
+model expect shown shown.want
+check "create --diff: a part of a sector: the disk" model cmp-cow oddcow shown.want --backing "$work/odd"
+finds "create --diff with a COW file, shows how far it is" 0 "100 %" -- create --diff new back cow
+check "and the disk is the same" model cmp-cow new cow.want --backing "$work/back"
+finds "create --diff over a COW file" 0 UML "100 %" -- create --diff new2 cow back
+check "and the disk is the other one" "$ubd" commit --quiet --to merged8 new2
+check "to the byte" cmp merged8 back
+finds "create --diff with another size" 1 "odd: has $((size + 100)) bytes, but the backing file has $size" -- \
+	create --diff new3 back odd
+finds "create --diff without a file" 1 "required" -- create --diff new3 back
+finds "a third file without --diff" 1 "--diff" -- create new3 back cow
+finds "create --diff of a file that exists" 1 "new: exists" -- create --diff new back cow
+is "nothing is left of those" "$(ls new*)" new$'\n'new2
+rm -f interrupted
+exec 6<>full
+dd if=/dev/zero of=full bs=4096 oflag=nonblock 2>/dev/null
+"$ubd" create --diff interrupted back cow 2>&6 &
+wait_for begun
+kill -9 $!
+wait $! 2>/dev/null
+exec 6>&-
+is "create --diff that is interrupted leaves no file of that name" "$(ls interrupted*)" interrupted.partial
+finds "which is no COW file" 1 "no COW file" -- info interrupted.partial
+finds "the next one finds what it left" 1 "interrupted.partial: exists" -- create --diff interrupted back cow
+rm -f interrupted* new new2
+
 # A backing file of the right length is raw, whatever it begins with.
 
 cp -p back magic
@@ -294,12 +350,6 @@ is "nor is it a finding that a file is not for this user to read" \
 	"ubd: $work/back: cannot be opened: Permission denied (os error 13)"$'\n'1
 
 # check
-
-# put FILE OFFSET BYTES
-put() {
-	# shellcheck disable=SC2059
-	printf "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc status=none
-}
 
 # damage NAME WORD... -- OFFSET BYTES: a copy of the COW file with other bytes at an offset.
 damage() {

@@ -13,7 +13,7 @@ use crate::ubd::{
 use crate::{
     failure::{Failure, Result},
     file::{Access, File},
-    output::shown,
+    output::{report_error, shown},
 };
 use std::{
     cell::RefCell,
@@ -306,6 +306,17 @@ impl Image {
             layers.push(layer);
         }
         Ok(Self { layers })
+    }
+
+    /// Says which sectors are missing in files that were cut short.
+    pub(crate) fn tell_missing(&self) -> Result {
+        for layer in &self.layers {
+            let Layer::Cow(cow) = layer else { continue };
+            if let Some(why) = cow.missing_data()? {
+                report_error(&format!("{why}: they are zeros, as on the disk"));
+            }
+        }
+        Ok(())
     }
 
     /// Fills `buf` with the disk's bytes at `pos`.

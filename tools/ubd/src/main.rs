@@ -15,6 +15,7 @@ use std::process::ExitCode;
 mod bytes;
 mod cli;
 mod commands;
+mod difference;
 mod failure;
 mod file;
 mod image;

@@ -7,7 +7,7 @@ use crate::{
     file::{Access, STEP},
     image::{self, Cow, Image, Layer},
     json,
-    output::{report_error, shown, Output},
+    output::{shown, Output},
     progress::Progress,
     unfinished::Unfinished,
 };
@@ -74,12 +74,7 @@ fn commit_to(path: &Path, to: &Path, quiet: bool) -> Result {
     let size = top.layout.size;
     // The file itself, not its raw bytes, whatever its length.
     let image = chain(top)?;
-    for layer in &image.layers {
-        let Layer::Cow(cow) = layer else { continue };
-        if let Some(why) = cow.missing_data()? {
-            report_error(&format!("{why}: they are zeros, as on the disk"));
-        }
-    }
+    image.tell_missing()?;
     let new = Unfinished::create(to)?;
     new.file.set_len(size)?;
     let mut progress = Progress::new("commit", size, quiet);

@@ -3,15 +3,18 @@
 //! `ubd create`: a new COW file.
 
 use crate::{
+    difference::{differing, runs},
     failure::Result,
-    file::{absolute, sync_name, Access, File},
+    file::{absolute, Access, File, STEP},
     image::{self, Image, Layer},
     json,
     output::{report_error, shown, Output},
+    progress::Progress,
     ubd::cow::{
         header::{Header, Version},
         layout::Layout,
     },
+    unfinished::Unfinished,
 };
 use clap::Args;
 use serde_json::json;
@@ -27,10 +30,18 @@ use std::{
 /// from 512 to 65536, and the driver takes it up to the page size of its machine; an alignment is a
 /// multiple of 512. A BACKING that is a COW file gives the size of its disk, and a warning, because
 /// User-mode Linux cannot use such a pair.
+///
+/// With --diff, COW has all sectors in which the disk NEW differs from BACKING, and no other, so
+/// that COW over BACKING shows what NEW does. NEW is a plain image or a COW file, and must have the
+/// size of BACKING; neither is changed.
+///
+/// Until it is complete and on stable storage, the file has the name COW.partial; a command that is
+/// killed leaves it under that one, and the next one refuses to overwrite it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  ubd create work.cow golden.img")]
+  ubd create work.cow golden.img
+  ubd create --diff update.cow golden.img new-golden.img")]
 pub(crate) struct Create {
     /// Bytes in a sector, of which the COW file has all or none
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
@@ -38,65 +49,134 @@ pub(crate) struct Create {
     /// Bytes to which bitmap and data are aligned
     #[arg(long, value_name = "BYTES", default_value_t = 4096)]
     alignment: u32,
+    /// Have the disk be NEW, by what differs from BACKING
+    #[arg(long, requires = "new")]
+    diff: bool,
+    /// Say nothing of how far --diff is
+    #[arg(short, long)]
+    quiet: bool,
     /// The new COW file
     cow: PathBuf,
     /// Its backing file
     backing: PathBuf,
+    /// What the disk is to be, with --diff
+    #[arg(requires = "diff")]
+    new: Option<PathBuf>,
 }
 
 impl Create {
     /// Makes it.
     pub(crate) fn run(&self, out: &mut Output) -> Result {
-        create(&self.cow, &self.backing, self.sector_size, self.alignment)?;
+        let count = self.create()?;
         if out.json {
-            let backing = json::path(&absolute(&self.backing)?);
-            out.write_json(&json!({"file": json::path(&self.cow), "backing_file": backing}))?;
+            out.write_json(&json!({
+                "file": json::path(&self.cow),
+                "backing_file": json::path(&absolute(&self.backing)?),
+                "sectors_in_cow": count,
+            }))?;
         }
         Ok(())
     }
+
+    /// Makes it, and returns how many sectors are in it.
+    fn create(&self) -> Result<u64> {
+        let (path, backing) = (&self.cow, &self.backing);
+        let backing_path = absolute(backing)?;
+        let layer = Layer::open(backing, Access::Read)?;
+        let size = layer.disk_size()?;
+        if let Layer::Cow(cow) = &layer {
+            if cow.file.size()? == size {
+                return Err(format!(
+                    "{}: its length and its disk's are the same, {size} bytes: a COW file over it \
+                     could not say which is meant",
+                    shown(backing)
+                )
+                .into());
+            }
+            report_error(&format!(
+                "{}: is a COW file: UML cannot use one over it",
+                shown(backing)
+            ));
+        }
+        let header = Header {
+            version: Version::V3,
+            mtime: layer.file().mtime()?,
+            size,
+            sector_size: self.sector_size,
+            alignment: self.alignment,
+            backing_file: backing_path.as_os_str().as_bytes(),
+        };
+        let layout = Layout::new(&header, image::SECTOR_SIZE_MAX)
+            .map_err(|e| format!("{}: {e}", shown(path)))?;
+        // Whether what is below can be used.
+        let old = Image::of(layer, 1, &[])?;
+        let new = match &self.new {
+            Some(new) => Some(open_new(new, size)?),
+            None => None,
+        };
+        let made = Unfinished::create(path)?;
+        made.file.set_len(layout.file_len())?;
+        let count = match new {
+            Some(new) => write_difference(&made.file, &layout, &old, &new, self.quiet)?,
+            None => 0,
+        };
+        // The header comes last: only with all else in place is this a COW file.
+        made.file.sync()?;
+        image::write_header(&made.file, None, &header)?;
+        made.finish()?;
+        Ok(count)
+    }
 }
 
-fn create(path: &Path, backing: &Path, sector_size: u32, alignment: u32) -> Result {
-    let backing_path = absolute(backing)?;
-    let layer = Layer::open(backing, Access::Read)?;
-    let size = layer.disk_size()?;
-    if let Layer::Cow(cow) = &layer {
-        if cow.file.size()? == size {
-            return Err(format!(
-                "{}: its length and its disk's are the same, {size} bytes: a COW file over it \
-                 could not say which is meant",
-                shown(backing)
-            )
-            .into());
+/// The disk that a new COW file of `size` bytes is to be.
+fn open_new(path: &Path, size: u64) -> Result<Image> {
+    let layer = Layer::open(path, Access::Read)?;
+    let new_size = layer.disk_size()?;
+    if new_size != size {
+        return Err(format!(
+            "{}: has {new_size} bytes, but the backing file has {size}",
+            shown(path)
+        )
+        .into());
+    }
+    let new = Image::of(layer, 0, &[])?;
+    new.tell_missing()?;
+    Ok(new)
+}
+
+/// Writes the sectors in which `new` differs from `old`, and their bits. Returns how many.
+fn write_difference(
+    file: &File,
+    layout: &Layout,
+    old: &Image,
+    new: &Image,
+    quiet: bool,
+) -> Result<u64> {
+    let mut progress = Progress::new("create", layout.size, quiet);
+    let (mut a, mut b) = (vec![0; STEP], vec![0; STEP]);
+    let sector = 1 << layout.sector_shift;
+    let mut count = 0;
+    let mut at = 0;
+    while at < layout.size {
+        progress.at(at);
+        let n = (layout.size - at).min(STEP as u64) as usize;
+        let (a, b) = (&mut a[..n], &mut b[..n]);
+        old.read(a, at)?;
+        new.read(b, at)?;
+        let bits = differing(a, b, sector);
+        for (start, end) in runs(&bits) {
+            count += (end - start) as u64;
+            let (start, end) = (start * sector, (end * sector).min(n));
+            let to = layout.data_offset + at + start as u64;
+            file.write(&b[start..end], to)?;
         }
-        report_error(&format!(
-            "{}: is a COW file: UML cannot use one over it",
-            shown(backing)
-        ));
+        if bits.iter().any(|byte| *byte != 0) {
+            // A step has 16 sectors or more, so its bits begin with a byte.
+            let to = layout.bitmap_offset + (at >> layout.sector_shift) / 8;
+            file.write(&bits, to)?;
+        }
+        at += n as u64;
     }
-    let header = Header {
-        version: Version::V3,
-        mtime: layer.file().mtime()?,
-        size,
-        sector_size,
-        alignment,
-        backing_file: backing_path.as_os_str().as_bytes(),
-    };
-    let layout = Layout::new(&header, image::SECTOR_SIZE_MAX)
-        .map_err(|e| format!("{}: {e}", shown(path)))?;
-    // Whether what is below can be used.
-    Image::of(layer, 1, &[])?;
-    let file = File::open(path, Access::Create)?;
-    let made = (|| {
-        file.set_len(layout.file_len())?;
-        // The header comes last: only with all else in place is this a COW file.
-        file.sync()?;
-        image::write_header(&file, None, &header)?;
-        sync_name(path)
-    })();
-    if made.is_err() {
-        // It is new, and of no use to anyone.
-        let _ = std::fs::remove_file(path);
-    }
-    made
+    progress.end();
+    Ok(count)
 }
