@@ -519,6 +519,16 @@ finds "--help" 0 "Usage:" "Exit status:" -- --help
 for command in create info check commit rebase diff; do
 	finds "$command -h shows how" 0 "Usage: ubd $command" "Examples:" "  ubd $command " -- $command -h
 done
+check "the manual page is what the program says" diff "$top/Documentation/ubd.8" <("$ubd" generate manual)
+is "and there is nothing to say against it" "$(man --warnings -l -Tutf8 "$top/Documentation/ubd.8" 2>&1 >/dev/null)" ""
+"$ubd" generate bash >completion
+# shellcheck disable=SC2016
+is "completions for bash" "$(bash -c '. ./completion
+	COMP_WORDS=(ubd commit --) COMP_CWORD=2
+	_ubd ubd -- commit; echo "${COMPREPLY[@]}"')" "--to --quiet --json --help"
+for shell in zsh fish; do
+	check "completions for $shell" grep -q detach <("$ubd" generate $shell)
+done
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 
 plan

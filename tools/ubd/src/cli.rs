@@ -38,6 +38,13 @@ use std::{ffi::OsString, iter, path::Path};
 /// is the size in the upper header, its raw bytes are meant, as in User-mode Linux, whatever they
 /// begin with; if the size of its disk is, the disk.
 ///
+/// The path in a header can name any file that whoever runs ubd, or attaches a unit, may read. For a
+/// COW file from elsewhere look at 'ubd info' first. The driver has a module parameter,
+/// trust_header, which is on by default: with trust_header=n (on a kernel's command line
+/// rnull_ubd.trust_header=n) it uses only backing files that are named when a unit is attached, and
+/// refuses a COW file whose backing file only its header names, that of a lower COW file too. That
+/// keeps a COW file from showing the contents of another file of the host to whoever gets the disk.
+///
 /// Characters in a path that move the cursor, break the line or turn the text around show as
 /// escapes.
 #[derive(Parser)]
@@ -53,7 +60,8 @@ Examples:
 
 Exit status:
   0  All is well.
-  1  The command could not be done, or its output could not be written; standard error says why.
+  1  The command could not be done, or its output could not be written, as on a full disk; standard
+     error says why. Output to a pipe that nobody reads any more is no error.
   2  'check' has found something, and has printed it."
 )]
 pub(crate) struct Cli {

@@ -11,6 +11,7 @@ mod commit;
 mod create;
 mod detach;
 mod diff;
+mod generate;
 mod info;
 mod list;
 mod rebase;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Commit(commit::Commit),
     Rebase(rebase::Rebase),
     Diff(diff::Diff),
+    #[command(hide = true)]
+    Generate(generate::Generate),
 }
 
 impl Command {
@@ -48,6 +51,7 @@ impl Command {
             Command::Commit(commit) => commit.run(out),
             Command::Rebase(rebase) => rebase.run(out),
             Command::Diff(diff) => diff.run(out),
+            Command::Generate(generate) => generate.run(out),
         }
     }
 }

@@ -20,6 +20,7 @@ mod failure;
 mod file;
 mod image;
 mod json;
+mod manual;
 mod output;
 mod progress;
 mod table;

@@ -3,7 +3,6 @@
 //! Units as lines with columns.
 
 use crate::units::status::Status;
-use clap::{builder::PossibleValue, ValueEnum};
 use std::fmt;
 
 /// A column.
@@ -40,8 +39,35 @@ pub(crate) const DEFAULT: [Column; 7] = [
 
 impl Column {
     /// All that there are.
-    pub(crate) fn all() -> Vec<Self> {
-        Self::value_variants().to_vec()
+    pub(crate) const ALL: [Column; 16] = [
+        Column::Name,
+        Column::Unit,
+        Column::State,
+        Column::Health,
+        Column::Size,
+        Column::Used,
+        Column::Limit,
+        Column::ReadOnly,
+        Column::DirectIo,
+        Column::DetachOnClose,
+        Column::Flags,
+        Column::Serial,
+        Column::Device,
+        Column::File,
+        Column::Backing,
+        Column::Error,
+    ];
+
+    /// The column with this heading, in large letters or small ones.
+    ///
+    /// Returns an error in words if there is none.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let named = |column: &Column| column.names().0.eq_ignore_ascii_case(text);
+        let found = Self::ALL.into_iter().find(named);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(|column| column.names().0);
+            format!("there are {}", names.join(", "))
+        })
     }
 
     /// Its heading, and the name that JSON has for it.
@@ -74,33 +100,6 @@ impl Column {
     fn is_number(self) -> bool {
         let numbers = [Column::Unit, Column::Size, Column::Used, Column::Limit];
         numbers.contains(&self)
-    }
-}
-
-impl ValueEnum for Column {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[
-            Column::Name,
-            Column::Unit,
-            Column::State,
-            Column::Health,
-            Column::Size,
-            Column::Used,
-            Column::Limit,
-            Column::ReadOnly,
-            Column::DirectIo,
-            Column::DetachOnClose,
-            Column::Flags,
-            Column::Serial,
-            Column::Device,
-            Column::File,
-            Column::Backing,
-            Column::Error,
-        ]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.names().0))
     }
 }
 
@@ -172,7 +171,7 @@ mod tests {
 
     #[test]
     fn every_column_has_a_name_of_its_own() {
-        let all = Column::all();
+        let all = Column::ALL;
         for (index, column) in all.iter().enumerate() {
             let same = all.iter().skip(index + 1);
             assert!(same.clone().all(|other| other.key() != column.key()));
@@ -180,6 +179,7 @@ mod tests {
                 .clone()
                 .all(|other| other.names().0 != column.names().0));
         }
-        assert_eq!(all.len(), 16);
+        assert!(Column::parse("maj:min") == Ok(Column::Device));
+        assert!(Column::parse("").is_err());
     }
 }

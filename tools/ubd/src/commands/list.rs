@@ -41,13 +41,7 @@ Examples:
   ubd list --json | jq -r '.[] | select(.health == \"failed\") | .disk'")]
 pub(crate) struct List {
     /// The columns, with a comma between each two
-    #[arg(
-        short,
-        long,
-        value_name = "COLUMNS",
-        value_delimiter = ',',
-        ignore_case = true
-    )]
+    #[arg(short, long, value_name = "COLUMNS", value_delimiter = ',', value_parser = Column::parse)]
     output: Vec<Column>,
     /// All columns
     #[arg(short = 'O', long, conflicts_with = "output")]
@@ -72,7 +66,7 @@ impl List {
         }
         driver::require_module()?;
         let columns = match self.output.as_slice() {
-            [] if self.output_all => Column::all(),
+            [] if self.output_all => Column::ALL.to_vec(),
             [] => DEFAULT.to_vec(),
             some => some.to_vec(),
         };
