@@ -7,18 +7,17 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 .PHONY: module modules_install clean help run test crash bench fuzz check htmldocs rustdoc figures
 
 module:
-	@test -e "$(KDIR)/Makefile" || \
-		{ echo "there is no kernel to build for in $(KDIR): install its headers, or name a tree with KDIR=" >&2; exit 1; }
 	@case $$PWD in \
 	*[!-[:alnum:]/._+@~]*) echo "a kernel builds no module in '$$PWD', for its name: see scripts/module" >&2; exit 1 ;; \
 	esac
-	$(MAKE) -C "$(KDIR)" M="$$PWD" modules
+	@built=$$(scripts/built-with "$(KDIR)") && $(MAKE) -C "$(KDIR)" M="$$PWD" $$built modules
 
 modules_install clean:
 	$(MAKE) -C "$(KDIR)" M="$$PWD" $@
 
 help:
-	@echo 'make LLVM=1 [KDIR=tree]   build rnull_ubd.ko (for the running kernel)'
+	@echo 'make [KDIR=tree]          build rnull_ubd.ko (for the running kernel), with the'
+	@echo '                          compilers that the kernel was built with'
 	@echo 'make modules_install      install it'
 	@echo 'make clean                remove what was built here'
 	@echo
