@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Tests of the driver's pure modules on the host: unit tests, properties, and
-# then each fuzzer for a bounded number of runs, or for FUZZ_SECONDS seconds if
+# Tests of the driver's pure modules on the host: unit tests, properties, the
+# unit tests of the program ubd, and then each fuzzer for a bounded number of runs, or for FUZZ_SECONDS seconds if
 # that is set. To be run in the tool chain's folder: scripts/toolchain
 # tests/host/run.sh. Speaks TAP.
 #
@@ -34,13 +34,17 @@ show_log() {
 	tail -n "${1:-200}" "$log" | sed 's/^/# /'
 }
 
+# run_tests FOLDER TARGET [PREFIX]: the unit tests of a crate, which is built in
+# the cache.
 run_tests() {
-	local rc before=$count
+	local rc before=$count failed_before=$failed
 
-	CARGO_TARGET_DIR=$RNULL_UBD_CACHE/host-target \
-		cargo test --locked --manifest-path "$here/Cargo.toml" >"$log" 2>&1
+	failed=0
+	CARGO_TARGET_DIR=$RNULL_UBD_CACHE/$2 \
+		cargo test --locked --manifest-path "$1/Cargo.toml" >"$log" 2>&1
 	rc=$?
 	while read -r name result; do
+		name=${3:-}$name
 		case $result in
 		ok) report ok "$name" ;;
 		ignored*) report ok "$name" "SKIP $result" ;;
@@ -49,9 +53,10 @@ run_tests() {
 	done < <(sed -nE 's/^test (.+) \.\.\. (ok|FAILED|ignored.*)$/\1 \2/p' "$log")
 	# It may have failed before or between the tests.
 	if [ $count = "$before" ] || { [ $rc != 0 ] && [ $failed = 0 ]; }; then
-		report not "cargo test"
+		report not "${3:-}cargo test"
 	fi
 	[ $failed = 0 ] || show_log
+	[ "$failed_before" = 0 ] || failed=1
 }
 
 # Coverage is counted by a pass of the compiler. It needs the fuzzer's run time,
@@ -98,7 +103,8 @@ fuzz() {
 	fi
 }
 
-run_tests
+run_tests "$here" host-target
+run_tests "$here/../../tools/ubd" ubd-check "the program: "
 if build_fuzzers; then
 	for target in $targets; do
 		fuzz "$target"
