@@ -67,6 +67,8 @@ check "raised, there is space again" wait_for space ok
 put 1600 512
 limit $((1 << 20))
 check "lowered, there is not" wait_for space low
+# Before it is other again: what is told is what it is when the watcher looks.
+heard 4
 echo 0 >$attributes/low_space
 check "with no threshold there is space" wait_for space ok
 put 16 16
@@ -94,6 +96,7 @@ put 12288 2048
 put 14336 2048
 put 16384 4096
 check "less than that: the file system" wait_for space low
+heard 2
 blkdiscard -l $((8 << 20)) /dev/ubda
 # Somebody has to look.
 echo $((4 << 20)) >$attributes/low_space
