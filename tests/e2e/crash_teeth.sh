@@ -9,19 +9,20 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# without NAME SED_SCRIPT: a copy of the checkout, its ubd/files/flush.rs edited.
+# without NAME PART FILE SED_SCRIPT: crash.sh's PART must fail in a copy of the
+# checkout whose FILE is edited.
 without() {
-	local what=$1 output code
+	local what=$1 part=$2 file=$3 output code
 	rm -rf copy
 	mkdir copy
 	(cd "$top" && tar -c --exclude=.git --exclude=corpus .) | tar -x -C copy
-	sed -i "$2" copy/ubd/files/flush.rs
-	if cmp -s copy/ubd/files/flush.rs "$top/ubd/files/flush.rs"; then
-		not_ok "without $what" "ubd/files/flush.rs is not as this test knows it"
+	sed -i "$4" "copy/$file"
+	if cmp -s "copy/$file" "$top/$file"; then
+		not_ok "without $what" "$file is not as this test knows it"
 		return
 	fi
 	# shellcheck disable=SC2086
-	output=$(cd copy && RNULL_UBD_CRASH_PARTS=device scripts/vm ${UBD_TEST_VM:-} -- \
+	output=$(cd copy && RNULL_UBD_CRASH_PARTS=$part scripts/vm ${UBD_TEST_VM:-} -- \
 		bash tests/e2e/crash.sh 2>&1)
 	code=$?
 	note "without $what: $(grep -m 1 'crash at entry' <<<"$output")"
@@ -34,10 +35,15 @@ without() {
 
 # shellcheck disable=SC2016
 {
-	without "the sync of data before bitmap" \
-		'/fn sync_and_write/,/^    }/s/self\.sync(layer)?;/if copies.is_empty() { self.sync(layer)?; }/'
-	without "the sync of the bitmap" \
-		'/fn flush(/,/^    }/s/None => return self\.sync(layer)/None => return Ok(())/'
+	flush=ubd/files/flush.rs
+	for part in device direct; do
+		without "the sync of data before bitmap, $part" $part $flush \
+			'/fn sync_and_write/,/^    }/s/self\.sync(layer)?;/if copies.is_empty() { self.sync(layer)?; }/'
+	done
+	without "the sync of the bitmap" device $flush \
+		'/fn flush(/,/^    }/s/Written::ToSync) => return self\.sync_bitmap(layer, map)/Written::ToSync) => return Ok(())/'
+	without "a direct write of the bitmap that is durable" direct ubd/kernel/file/sync.c \
+		's/iocb\.ki_flags |= IOCB_DSYNC/iocb.ki_flags |= 0/'
 }
 
 plan

@@ -5,23 +5,35 @@
 //! A bit of the bitmap reaches the disk only after the sector that it stands for. So a flush
 //! copies the dirty pages as they are, makes the data durable, writes the copies, and makes those
 //! durable. A bit that is set after the copy was taken waits for the next flush.
+//!
+//! Of a file that is used past the page cache the copies are written so as well, and if they are
+//! in a row, as one write that is durable by itself. Otherwise the bitmap is synced, but not the
+//! data that has come meanwhile.
 
 use crate::ubd::{
-    cow::bitmap::PageBytes,
+    cow::bitmap::{PageBytes, PAGE_LEN},
     files::bitmap_pages::page_in_file,
     files::image::Image,
     files::layer::{Layer, Map},
-    kernel::file::SyncError,
+    kernel::file::{SyncError, DIRECT_PIECES},
 };
-use kernel::{alloc::flags::__GFP_NOWARN, prelude::*};
+use kernel::{alloc::flags::__GFP_NOWARN, page::PAGE_SIZE, prelude::*};
 
 /// At most so many pages of the bitmap are copied at a time: 4 MiB, the bits of 16 GiB of disk.
 const BATCH: usize = 1024;
 
-/// A copy of a dirty page.
+/// A copy of a page: a dirty one, or one that lies between two of these.
 struct Copy {
     page: u64,
     bytes: KBox<PageBytes>,
+}
+
+impl Copy {
+    fn of(map: &Map, page: u64) -> Result<Self> {
+        let mut bytes = KBox::<PageBytes>::zeroed(GFP_KERNEL | __GFP_NOWARN)?;
+        map.bitmap.copy_page(page, &mut bytes);
+        Ok(Self { page, bytes })
+    }
 }
 
 impl Image {
@@ -46,18 +58,21 @@ impl Image {
         loop {
             let mut copies = KVec::new();
             let next = self.copy_dirty(map, from, &mut copies)?;
-            if let Err(e) = self.sync_and_write(layer, map, &copies) {
+            if next.is_none() && layer.direct_alignment().is_some() {
+                fill_gaps(map, &mut copies);
+            }
+            let written = self.sync_and_write(layer, map, &copies);
+            if written.is_err() {
                 for copy in &copies {
                     map.bitmap.mark_dirty(copy.page);
                 }
-                return Err(e);
             }
-            match next {
+            match (next, written?) {
                 // The sync before the next batch is also that of this one's copies.
-                Some(next) => from = next,
-                None if copies.is_empty() => return Ok(()),
+                (Some(next), _) => from = next,
+                (None, Written::Durable) => return Ok(()),
                 // If this fails the image has failed, and no later flush can succeed.
-                None => return self.sync(layer),
+                (None, Written::ToSync) => return self.sync_bitmap(layer, map),
             }
         }
     }
@@ -71,11 +86,8 @@ impl Image {
             if copies.len() >= BATCH {
                 return false;
             }
-            let flags = GFP_KERNEL | __GFP_NOWARN;
-            let copy = KBox::<PageBytes>::zeroed(flags).and_then(|mut bytes| {
-                map.bitmap.copy_page(page, &mut bytes);
-                copies.push(Copy { page, bytes }, flags)
-            });
+            let copy = Copy::of(map, page)
+                .and_then(|copy| Ok(copies.push(copy, GFP_KERNEL | __GFP_NOWARN)?));
             failed = copy.is_err();
             !failed
         });
@@ -85,23 +97,135 @@ impl Image {
         Ok(next)
     }
 
-    fn sync_and_write(&self, layer: &Layer, map: &Map, copies: &[Copy]) -> Result {
+    fn sync_and_write(&self, layer: &Layer, map: &Map, copies: &[Copy]) -> Result<Written> {
         self.sync(layer)?;
-        for copy in copies {
+        if copies.is_empty() {
+            return Ok(Written::Durable);
+        }
+        let mut written = Written::ToSync;
+        let rows = || {
+            let rows = copies.chunk_by(|a, b| a.page + 1 == b.page);
+            rows.flat_map(|row| row.chunks(DIRECT_PIECES))
+        };
+        // A write that is durable costs as much as a sync, so that there must be but one.
+        let alone = rows().nth(1).is_none();
+        for row in rows() {
+            written = self.write_row(layer, map, row, alone)?;
+        }
+        Ok(written)
+    }
+
+    /// Writes copies of pages that follow each other, so that they are durable if that is `wanted`
+    /// and can be done at once.
+    fn write_row(&self, layer: &Layer, map: &Map, row: &[Copy], wanted: bool) -> Result<Written> {
+        if let Some((offset, len)) = direct_range(layer, map, row) {
+            let pages = row.iter().map(|copy| &copy.bytes);
+            match layer.file.write_direct(pages, len, offset, wanted) {
+                Ok(n) if n == len && wanted => return Ok(Written::Durable),
+                Ok(n) if n == len => return Ok(Written::ToSync),
+                // What is left need not be aligned.
+                Ok(_) => {}
+                Err(SyncError { error, lost: true }) => {
+                    self.fail(layer, "sync", error);
+                    return Err(error);
+                }
+                Err(SyncError { error, .. }) if Layer::refuses_direct(error) => {
+                    layer.give_up_direct(error);
+                }
+                Err(SyncError { error, .. }) => return Err(error),
+            }
+        }
+        for copy in row {
             if let Some((offset, len)) = page_in_file(&map.layout, copy.page) {
                 let bytes = copy.bytes.get(..len).ok_or(EIO)?;
                 layer.file.write_at(bytes, offset)?;
             }
         }
-        Ok(())
+        Ok(Written::ToSync)
     }
 
     fn sync(&self, layer: &Layer) -> Result {
-        layer.file.sync().map_err(|SyncError { error, lost }| {
+        self.synced(layer, layer.file.sync())
+    }
+
+    fn sync_bitmap(&self, layer: &Layer, map: &Map) -> Result {
+        let start = map.layout.bitmap_offset;
+        let range = start..start + map.layout.bitmap_len;
+        self.synced(layer, layer.file.sync_range(range))
+    }
+
+    fn synced(&self, layer: &Layer, result: Result<(), SyncError>) -> Result {
+        result.map_err(|SyncError { error, lost }| {
             if lost {
                 self.fail(layer, "sync", error);
             }
             error
         })
     }
+}
+
+/// How copies were written.
+#[derive(Clone, Copy)]
+enum Written {
+    /// They are on stable storage.
+    Durable,
+    /// The bitmap has to be synced.
+    ToSync,
+}
+
+/// Adds what lies between the pages of `copies`, if that makes them one row of [`DIRECT_PIECES`] at
+/// most. That is what the file has already, or has soon: pages with no bits, which need have no
+/// space there, are not added.
+fn fill_gaps(map: &Map, copies: &mut KVec<Copy>) {
+    let (Some(first), Some(last)) = (copies.first(), copies.last()) else {
+        return;
+    };
+    let (first, last) = (first.page, last.page);
+    if last - first >= DIRECT_PIECES as u64 || last - first < copies.len() as u64 {
+        return;
+    }
+    let flags = GFP_KERNEL | __GFP_NOWARN;
+    let Ok(mut row) = KVec::with_capacity((last - first + 1) as usize, flags) else {
+        // There are more rows than one then, which is as good.
+        return;
+    };
+    let dirty = |page| copies.iter().any(|copy| copy.page == page);
+    let mut between = KVec::new();
+    for page in (first..=last).filter(|page| !dirty(*page)) {
+        let copy = Copy::of(map, page).ok();
+        let with_bits = copy.filter(|copy| copy.bytes.iter().any(|byte| *byte != 0));
+        let added = with_bits.map(|copy| between.push(copy, flags));
+        if !matches!(added, Some(Ok(()))) {
+            return;
+        }
+    }
+    let (mut dirty, mut between) = (core::mem::take(copies).into_iter(), between.into_iter());
+    let mut next = (dirty.next(), between.next());
+    while let Some(copy) = match &next {
+        (Some(a), Some(b)) if b.page < a.page => core::mem::replace(&mut next.1, between.next()),
+        (Some(_), _) => core::mem::replace(&mut next.0, dirty.next()),
+        (None, _) => core::mem::replace(&mut next.1, between.next()),
+    } {
+        let _ = row.push(copy, flags);
+    }
+    *copies = row;
+}
+
+/// Where in the file these pages, which follow each other, are written past the page cache, and
+/// how many bytes: maybe some of the gap between bitmap and data, which has zeros. `None` if they
+/// can't be: then there are others in the same blocks, or in the same pages of the page cache.
+fn direct_range(layer: &Layer, map: &Map, row: &[Copy]) -> Option<(u64, usize)> {
+    let alignment = layer.direct_alignment()?;
+    let layout = &map.layout;
+    let (offset, _) = page_in_file(layout, row.first()?.page)?;
+    let (last, len) = page_in_file(layout, row.last()?.page)?;
+    let within = u64::from(alignment.offset) - 1;
+    let end = (last + len as u64 + within) & !within;
+    let len = usize::try_from(end - offset).ok()?;
+    let fits = layout.bitmap_offset % PAGE_SIZE as u64 == 0
+        && alignment.memory <= PAGE_LEN as u32
+        && alignment.fits(offset)
+        && end <= layout.data_offset
+        && len <= row.len() * PAGE_LEN;
+    fits.then_some((offset, len))
 }

@@ -14,7 +14,7 @@ mod space;
 mod sync;
 
 pub(crate) use limits::DirectAlignment;
-pub(crate) use sync::SyncError;
+pub(crate) use sync::{SyncError, DIRECT_PIECES};
 
 extern "C" {
     fn ubd_file_lock(file: *mut bindings::file, exclusive: bool) -> i32;

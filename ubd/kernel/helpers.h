@@ -23,6 +23,7 @@ struct hd_geometry;
 struct io_comp_batch;
 struct iov_iter;
 struct kiocb;
+struct kvec;
 struct llist_head;
 struct llist_node;
 struct notifier_block;
@@ -39,6 +40,9 @@ struct ubd_account {
 	void *old_memcg;
 };
 
+/* Into how many pieces of memory a direct write can be: DIRECT_PIECES of sync.rs. */
+#define UBD_DIRECT_PIECES 16
+
 int ubd_file_lock(struct file *file, bool exclusive);
 void ubd_file_no_atime(struct file *file);
 loff_t ubd_file_size(struct file *file);
@@ -50,7 +54,10 @@ int ubd_file_refuses_writes(struct file *file);
 bool ubd_file_is_missing_disk(struct file *file, unsigned int major);
 void ubd_file_no_readahead(struct file *file);
 int ubd_file_invalidate_failed_writeback(struct file *file, int *error);
-int ubd_file_sync(struct file *file, bool *lost);
+int ubd_file_sync(struct file *file, loff_t start, loff_t end, bool *lost);
+ssize_t ubd_file_write_direct(struct file *file, const struct kvec *pieces,
+			      unsigned int count, loff_t pos, bool durable,
+			      bool *lost);
 void ubd_file_device_limits(struct file *file, unsigned int *lbs,
 			    unsigned int *pbs, unsigned int *io_opt,
 			    bool *stable_writes);
