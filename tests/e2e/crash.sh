@@ -3,17 +3,45 @@
 #
 # What a crash may take and what not, with several processes at work: writes,
 # FUA writes, discards, zeroes and flushes that meet each other. The COW file is
-# a device, or two of them are on ext4, or on xfs, with and without direct I/O;
-# dm-log-writes below records. logwrites/ has the rules.
+# a device, or two of them are on ext4, or on xfs, with and without direct I/O, and
+# some of these take space ahead of the writes; dm-log-writes below records.
+# logwrites/ has the rules.
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/logwrites.bash"
+mountpoint -q /sys/kernel/config || mount -t configfs config /sys/kernel/config
+folders=/sys/kernel/config/ubd
 
 sectors=$(((17 << 20) / 512))
 ops=$(scaled 16)
 crashes base back $sectors
 sum back >back.sum
+
+# attached PARAMETER...: attach the units that these name. With pieces, in which they
+# take space ahead, that is done by their folders.
+pieces=
+attached() {
+	local direct=${1#direct_io=} unit files
+
+	[ -n "$pieces" ] || { load "$@"; return; }
+	load && shift || return
+	for files; do
+		unit=${files%%=*} unit=${unit#ubd} files=${files#*=}
+		mkdir "$folders/$unit"
+		echo "${files%%:*}" >"$folders/$unit/file"
+		echo "${files#*:}" >"$folders/$unit/backing_file"
+		echo $((direct >> unit & 1)) >"$folders/$unit/direct_io"
+		echo "$pieces" >"$folders/$unit/allocate"
+		echo 1 >"$folders/$unit/power" || return
+	done
+}
+
+# detached: all units.
+detached() {
+	[ -z "$pieces" ] || rmdir "$folders"/* || return
+	unload
+}
 
 # used NAME UNITS LOAD'S_OPTIONS... -- PARAMETER...: the units are attached, so
 # many from 0 on, and used.
@@ -28,14 +56,14 @@ used() {
 		shift
 	done
 	shift
-	if ! load "$@" || [ ! -b "${units[-1]}" ]; then
+	if ! attached "$@" || [ ! -b "${units[-1]}" ]; then
 		not_ok "$what: attached" "$(dmesg | tail -n 5)"
-		! loaded || unload
+		! loaded || detached
 		return 1
 	fi
 	check "$what: used" crashes load history "${units[@]}" --mark logged --seed "$seed" \
 		--ops "$ops" "${options[@]}"
-	unload
+	detached
 }
 
 # raw NAME FLAGS DIRECT_IO [load's options]: no file system adds flushes of its
@@ -58,7 +86,7 @@ raw() {
 }
 
 # Parts can be chosen: crash_teeth.sh does.
-parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs new reset}}
+parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs ext4-ahead xfs-ahead new reset}}
 # Where all is slow, those that have the driver do different things.
 [ -z "$slow" ] || parts="device direct ext4"
 part() {
@@ -69,9 +97,10 @@ part() {
 ! part direct || raw "COW on a device, direct I/O" "" 1
 ! part sync || raw "COW on a device, flag s" s 0 --sync --ops $((ops / 4 + 1))
 
-# files FS: two COW files, the second one with direct I/O, over one backing file.
+# files FS [PIECES]: two COW files, the second one with direct I/O, over one backing
+# file.
 files() {
-	local fs=$1
+	local fs=$1 pieces=${2:-} what="COW on $1${2:+, space taken ahead}"
 	made "$fs"
 	mkdir -p mnt
 	mount -o loop start mnt
@@ -79,13 +108,13 @@ files() {
 	umount mnt
 	logged
 	mount /dev/mapper/logged mnt
-	used "COW on $fs" 2 --procs 8 -- direct_io=2 "ubd0=$work/mnt/cow0:$work/mnt/back" \
+	used "$what" 2 --procs 8 -- direct_io=2 "ubd0=$work/mnt/cow0:$work/mnt/back" \
 		"ubd1=$work/mnt/cow1:$work/mnt/back"
 	umount mnt
 	unlogged
 	with_crashed
 	# Where the headers say that the backing file is.
-	result "COW on $fs: crashes" crashes files log start crashed.img "$crashed" "$fs" mnt \
+	result "$what: crashes" crashes files log start crashed.img "$crashed" "$fs" mnt \
 		history back cow0 cow1 --seed "$seed" --points "${points:-$(scaled 10)}" --driver 2 \
 		--param direct_io=2
 	without_crashed
@@ -93,6 +122,8 @@ files() {
 
 ! part ext4 || files ext4
 ! part xfs || files xfs
+! part ext4-ahead || files ext4 131072
+! part xfs-ahead || files xfs 1048576
 
 # A COW file while it is made, and while it is switched to another backing file:
 # a crash leaves the one state or the other, and the next attach goes on from it.

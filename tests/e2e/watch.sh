@@ -135,7 +135,7 @@ losetup -d "$loop"
 
 # A plain image.
 fails "a plain image has none" "$invalid" attach 0 file="$work/plain" low_space=4096
-told "a plain image has none" 0 "cannot have limit or low_space"
+told "a plain image has none" 0 "cannot have limit, low_space or allocate"
 rmdir $config/0
 
 plan

@@ -25,10 +25,12 @@ use kernel::{
 mod added;
 mod dirty;
 mod page;
+mod settled;
 
 use added::Added;
 use page::{low_bits, Page, PAGE_WORDS};
 pub(crate) use page::{PageBytes, PAGE_LEN, PAGE_SECTORS};
+pub(crate) use settled::PART_SECTORS;
 
 /// How many pages a leaf has: as many as there are bits in the word of its dirty marks.
 const LEAF_PAGES: u64 = 64;

@@ -120,6 +120,7 @@ fn write(image: &Image, rq: &Request) -> Result {
     let (pos, len) = byte_range(rq);
     let mut offset = offset_in_top(layer, pos);
     let write_all = || {
+        image.allocate(pos, len)?;
         rq.try_for_each_bio(|iter| {
             while iter.len() > 0 {
                 let through = layer.through(Wait::Allowed, offset | iter.len() as u64)?;
@@ -151,7 +152,8 @@ fn adding(image: &Image, pos: u64, len: u64, f: impl FnOnce() -> Result) -> Resu
 /// [`end_direct`] ends it. The request is given back if it can't be done so, as a whole and in one
 /// file, or the bitmap has to be read first.
 ///
-/// May sleep, but does not wait for the data. To be called in a kernel thread.
+/// May sleep, but does not wait for the data, only for space that is taken ahead. To be called in a
+/// kernel thread.
 pub(crate) fn start_direct(image: &Image, rq: Request) -> Option<Request> {
     if !rq.has_one_bio() {
         return Some(rq);
@@ -163,6 +165,7 @@ pub(crate) fn start_direct(image: &Image, rq: Request) -> Option<Request> {
             .map(|piece| (piece.layer, piece.offset, piece.len)),
         Command::Write if image.is_ready_to_write(offset, len) => image
             .check_writable()
+            .and_then(|()| allocate(image, &rq))
             .and_then(|()| image.top())
             .map(|layer| (layer, offset_in_top(layer, offset), len)),
         _ => return Some(rq),
@@ -176,6 +179,24 @@ pub(crate) fn start_direct(image: &Image, rq: Request) -> Option<Request> {
         // Whoever takes it up finds the error again.
         _ => Some(rq),
     }
+}
+
+/// Has the file take the space of a write ahead, see [`Image::allocate`]. May sleep.
+#[inline]
+fn allocate(image: &Image, rq: &Request) -> Result {
+    let (pos, len) = byte_range(rq);
+    if image.is_allocated(pos, len) {
+        return Ok(());
+    }
+    let _account = rq.account();
+    image.allocate(pos, len)
+}
+
+/// Sees to it that [`do_io`] takes no space ahead for a write. May sleep. What is wrong with the
+/// bitmap it finds again.
+pub(crate) fn settle(image: &Image, rq: &Request) {
+    let (pos, len) = byte_range(rq);
+    let _ = image.settle(pos, len);
 }
 
 /// Whether a request that [`start_direct`] has started is done with `result`. `None` if it, or a

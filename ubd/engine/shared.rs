@@ -292,6 +292,9 @@ impl Shared {
         if !write && !block_device() && self.swap.set_punched() {
             self.wake_up_queue(FLUSH);
         }
+        if write {
+            io::settle(&self.image, rq);
+        }
         let no_reclaim = (write && self.swap.takes_reserves()).then(Scope::no_reclaim);
         let result = io::do_io(&self.image, rq);
         drop(no_reclaim);

@@ -6,6 +6,7 @@ use crate::ubd::kernel::compat::EOPNOTSUPP;
 use crate::ubd::{
     cow::bitmap::Bitmap,
     cow::layout::Layout,
+    files::allocation::Allocation,
     files::open::bytes,
     files::space::Space,
     kernel::file::{DirectAlignment, File, Through},
@@ -28,6 +29,8 @@ pub(crate) struct Map {
     pub(crate) bitmap: Bitmap,
     /// What the file takes.
     pub(super) space: Space,
+    /// How it takes space ahead of the writes.
+    pub(super) allocation: Allocation,
     /// Held by the one who reads a page of the bitmap.
     pub(super) loading: Pin<KBox<Mutex<()>>>,
 }
@@ -41,6 +44,7 @@ impl Map {
             bitmap: Bitmap::new(layout.sectors)?,
             layout,
             space: Space::new(),
+            allocation: Allocation::new()?,
             loading: KBox::pin_init(new_mutex!((), "ubd_loading"), GFP_KERNEL)?,
         })
     }

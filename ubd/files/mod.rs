@@ -2,6 +2,7 @@
 
 //! The files of a unit: how they are opened and made, and what is done with them as a whole.
 
+pub(crate) mod allocation;
 mod backing;
 mod bitmap_pages;
 mod create;

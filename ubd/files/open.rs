@@ -379,10 +379,11 @@ impl Opening<'_> {
         let image = Arc::pin_init(image, GFP_KERNEL)?;
         let settings = image
             .set_limit(self.usage.limit)
-            .and_then(|()| image.set_low_space(self.usage.low_space));
+            .and_then(|()| image.set_low_space(self.usage.low_space))
+            .and_then(|()| image.set_allocation(self.usage.allocate));
         settings.map_err(|e| {
             let path = image.top().map_or(&[][..], |layer| &layer.path);
-            let what = "cannot have limit or low_space, which are for COW files";
+            let what = "cannot have limit, low_space or allocate, which are for COW files";
             self.failed(path, what, e)
         })?;
         Ok(image)

@@ -79,6 +79,7 @@ impl Image {
         let new = Self::new(layers, self.size(), false, self.is_direct());
         let new = Arc::pin_init(new, GFP_KERNEL)?;
         new.set_low_space(self.low_space())?;
+        new.set_allocation(self.allocation())?;
         Ok(new)
     }
 }

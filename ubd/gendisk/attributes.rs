@@ -34,6 +34,7 @@ pub(crate) const ALL: &AttributeGroups<'static, Shared> = &[
             AttributeRef::new_setting::<Limit>(),
             AttributeRef::new_setting::<LowSpace>(),
             AttributeRef::new::<Space>(),
+            AttributeRef::new::<Allocate>(),
             AttributeRef::new::<DirtyPages>(),
             AttributeRef::new::<State>(),
             AttributeRef::new::<DirectIo>(),
@@ -143,6 +144,16 @@ impl Action<Shared> for LowSpace {
         shared.image.set_low_space(parse_bytes(text)?)?;
         shared.look_at_space();
         Ok(())
+    }
+}
+
+struct Allocate;
+
+impl Attribute<Shared> for Allocate {
+    const NAME: &'static CStr = c"allocate";
+
+    fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
+        line(out, fmt!("{}", shared.image.allocation()))
     }
 }
 

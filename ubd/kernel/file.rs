@@ -213,7 +213,7 @@ impl File {
         })
     }
 
-    fn path_ptr(&self) -> *const bindings::path {
+    pub(super) fn path_ptr(&self) -> *const bindings::path {
         // SAFETY: By the type invariant the file is open, and its path does not change while it is.
         unsafe { &raw const (*self.as_ptr()).__bindgen_anon_1.f_path }.cast()
     }

@@ -63,6 +63,8 @@ void ubd_file_device_limits(struct file *file, unsigned int *lbs,
 			    bool *stable_writes);
 loff_t ubd_file_next_data(struct file *file, loff_t pos);
 loff_t ubd_file_next_hole(struct file *file, loff_t pos);
+ssize_t ubd_file_fill_zeros(struct file *file, loff_t pos, size_t len,
+			    bool direct);
 bool ubd_file_space_left(struct file *file, u64 *left);
 bool ubd_file_can_punch(struct file *file);
 void ubd_file_keep_times(struct file *file);

@@ -83,6 +83,7 @@ impl configfs::GroupOperations for Root {
                 limit: 9,
                 low_space: 10,
                 reset: 11,
+                allocate: 12,
             ],
         };
         let unit = options::parse_unit(name.to_bytes()).map_err(|e| {

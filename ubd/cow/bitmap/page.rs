@@ -16,6 +16,10 @@ pub(crate) const PAGE_SECTORS: u64 = PAGE_LEN as u64 * 8;
 
 pub(super) const PAGE_WORDS: usize = PAGE_LEN / 8;
 
+/// How many words the parts of a page take that can be settled. With more than three, 64 pages,
+/// a leaf, would not fit into 4 KiB.
+pub(super) const SETTLED_WORDS: usize = 2;
+
 /// A page of the bitmap, as in the file.
 pub(crate) type PageBytes = [u8; PAGE_LEN];
 
@@ -27,6 +31,8 @@ pub(super) struct Page {
     found: u32,
     /// How many callers have set bits of which the page's dirty mark may not tell yet.
     marking: Atomic<u32>,
+    /// Bit `i % 64` of word `i / 64`: part `i` of its sectors is settled, see `settled.rs`.
+    settled: [Atomic<u64>; SETTLED_WORDS],
 }
 
 impl Page {
@@ -34,11 +40,13 @@ impl Page {
     /// clear.
     pub(super) fn new(bytes: &PageBytes, sectors: u64) -> Result<Self, AllocError> {
         let marking = Atomic::new(0);
+        let settled = unsettled();
         if sectors >= PAGE_SECTORS && bytes.iter().all(|byte| *byte == 0xff) {
             return Ok(Self {
                 words: None,
                 found: PAGE_SECTORS as u32,
                 marking,
+                settled,
             });
         }
         let mut words = KVec::with_capacity(PAGE_WORDS, GFP_KERNEL)?;
@@ -55,6 +63,7 @@ impl Page {
             words: Some(words),
             found,
             marking,
+            settled,
         })
     }
 
@@ -65,6 +74,7 @@ impl Page {
             words: None,
             found: found as u32,
             marking: Atomic::new(1),
+            settled: unsettled(),
         }
     }
 
@@ -146,12 +156,31 @@ impl Page {
         u64::from(self.found)
     }
 
+    /// Of the parts of its sectors, the word of those that are settled that has number `index`.
+    #[inline]
+    pub(super) fn settled(&self, index: usize) -> u64 {
+        self.settled
+            .get(index)
+            .map_or(u64::MAX, |word| word.load(Acquire))
+    }
+
+    /// Settles the parts of `mask` in that word.
+    pub(super) fn settle(&self, index: usize, mask: u64) {
+        if let Some(word) = self.settled.get(index) {
+            set_bits(word, mask);
+        }
+    }
+
     /// Copies the page as it is now, in the file's byte order.
     pub(super) fn copy(&self, bytes: &mut PageBytes) {
         for (index, bytes) in bytes.chunks_exact_mut(8).enumerate() {
             bytes.copy_from_slice(&self.word(index).to_le_bytes());
         }
     }
+}
+
+fn unsettled() -> [Atomic<u64>; SETTLED_WORDS] {
+    core::array::from_fn(|_| Atomic::new(0))
 }
 
 /// A word whose lowest `count` bits are set; all of them from 64 on.

@@ -3,12 +3,17 @@
  * The data and the holes of a file. See space.rs.
  */
 
+#include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/dcache.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <linux/minmax.h>
 #include <linux/overflow.h>
+#include <linux/pgtable.h>
+#include <linux/slab.h>
 #include <linux/statfs.h>
+#include <linux/uio.h>
 
 #include "../helpers.h"
 
@@ -46,6 +51,30 @@ loff_t ubd_file_next_data(struct file *file, loff_t pos)
 loff_t ubd_file_next_hole(struct file *file, loff_t pos)
 {
 	return vfs_llseek(file, pos, SEEK_HOLE);
+}
+
+/*
+ * Writes zeros over so many pages of the file, or the first of them, and returns
+ * how many bytes that were. They come from the page that is there for that.
+ */
+ssize_t ubd_file_fill_zeros(struct file *file, loff_t pos, size_t len,
+			    bool direct)
+{
+	unsigned int i, count = min(len >> PAGE_SHIFT, BIO_MAX_VECS);
+	struct bio_vec *bvecs;
+	struct iov_iter iter;
+	ssize_t ret;
+
+	bvecs = kmalloc_array(count, sizeof(*bvecs), GFP_KERNEL | __GFP_NOWARN);
+	if (!bvecs)
+		return -ENOMEM;
+	for (i = 0; i < count; i++)
+		bvec_set_page(&bvecs[i], ZERO_PAGE(0), PAGE_SIZE, 0);
+	iov_iter_bvec(&iter, ITER_SOURCE, bvecs, count,
+		      (size_t)count << PAGE_SHIFT);
+	ret = ubd_file_write_iter(file, &iter, pos, direct);
+	kfree(bvecs);
+	return ret;
 }
 
 /*

@@ -4,13 +4,14 @@
 //!
 //! C header: [`include/linux/falloc.h`](srctree/include/linux/falloc.h)
 
-use super::File;
-use kernel::{bindings, error, prelude::*};
+use super::{File, Through};
+use kernel::{bindings, block::SECTOR_SIZE, error, prelude::*};
 
 extern "C" {
     fn ubd_file_next_data(file: *mut bindings::file, pos: i64) -> i64;
     fn ubd_file_next_hole(file: *mut bindings::file, pos: i64) -> i64;
     fn ubd_file_space_left(file: *mut bindings::file, left: &mut u64) -> bool;
+    fn ubd_file_fill_zeros(file: *mut bindings::file, pos: i64, len: usize, direct: bool) -> isize;
     fn ubd_file_can_punch(file: *mut bindings::file) -> bool;
 }
 
@@ -32,6 +33,17 @@ impl File {
             return None;
         }
         Some(u64::try_from(data).unwrap_or(pos))
+    }
+
+    /// Where the first hole at or behind `pos` (bytes) is: at the end of the file at the latest.
+    /// `None` behind that, and where it can't be told.
+    ///
+    /// May sleep.
+    pub(crate) fn next_hole(&self, pos: u64) -> Option<u64> {
+        let at = i64::try_from(pos).ok().filter(|_| self.is_regular())?;
+        // SAFETY: By the type invariant the file is open.
+        let hole = unsafe { ubd_file_next_hole(self.as_ptr(), at) };
+        u64::try_from(hole).ok()
     }
 
     /// Whether there is a hole in the `len` bytes at `pos`, or the file ends before they do. Space
@@ -63,6 +75,17 @@ impl File {
         found.then_some(left)
     }
 
+    /// How many bytes the file system has allocated for the file, the file's own metadata in part.
+    /// May sleep.
+    pub(crate) fn allocated(&self) -> Result<u64> {
+        let mut stat: bindings::kstat = pin_init::zeroed();
+        // SAFETY: The file is open, so that its path is valid, and `stat` is ours to write.
+        error::to_result(unsafe {
+            bindings::vfs_getattr(self.path_ptr(), &mut stat, bindings::STATX_BLOCKS, 0)
+        })?;
+        Ok(stat.blocks.saturating_mul(SECTOR_SIZE.into()))
+    }
+
     /// Whether [`Self::punch_hole`] is worth a try on this file. To try it now would set the file's
     /// times, which are the identity of a backing file.
     pub(crate) fn can_punch_holes(&self) -> bool {
@@ -91,6 +114,28 @@ impl File {
         error::to_result(unsafe { bindings::vfs_fallocate(self.as_ptr(), mode as i32, pos, len) })
     }
 
+    /// Writes zeros to the `len` bytes at `pos`, both multiples of a page, allocating their space,
+    /// and as few extents as can be.
+    ///
+    /// May sleep. Returns what writing does. Then some of them may have been written.
+    pub(crate) fn fill_zeros(&self, pos: u64, len: u64, through: Through) -> Result {
+        let direct = through == Through::Direct;
+        let (mut at, end) = (pos, pos + len);
+        self.check_open_for_writing()?;
+        while at < end {
+            let (from, len) = (i64::try_from(at)?, usize::try_from(end - at)?);
+            // SAFETY: The file is open for writing and by the type invariants can be written by
+            // iterators.
+            let n = unsafe { ubd_file_fill_zeros(self.as_ptr(), from, len, direct) };
+            match u64::try_from(n) {
+                Ok(0) => return Err(EIO),
+                Ok(n) => at += n,
+                Err(_) => return Err(Error::from_errno(n as i32)),
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the length of a regular file, in bytes. May sleep.
     pub(crate) fn truncate(&self, len: u64) -> Result {
         let len = i64::try_from(len)?;
@@ -114,7 +159,7 @@ impl File {
     }
 }
 
-/// How many zeros are written at a time, in bytes.
+/// How many zeros are written at a time, in bytes, from memory of its own.
 const ZEROS: usize = 32 << 10;
 
 // Of `include/uapi/linux/falloc.h`, which has no bindings.

@@ -6,6 +6,7 @@ use super::folder::{put_line, FolderData};
 use super::settings::Field;
 use crate::ubd::{
     engine::last_close::LastClose,
+    files::allocation::check_piece,
     files::usage::parse_bytes,
     options::{self, Abbreviated, Letters},
     setup::units::{State, Units},
@@ -201,6 +202,23 @@ impl configfs::AttributeOperations<11> for FolderData {
             true => Units::reset(&folder.place.units, folder.place.unit),
             false => Err(EINVAL),
         }
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<12> for FolderData {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.with_settings(|settings| line(page, fmt!("{}", settings.usage.allocate)))
+    }
+
+    fn store(folder: &Self, page: &[u8]) -> Result {
+        let allocate = check_piece(parse_bytes(page)?)?;
+        folder.change(|settings, _| {
+            settings.usage.allocate = allocate;
+            Ok(())
+        })
     }
 }
 

@@ -55,6 +55,7 @@ impl Settings {
                 direct: image.has_direct_io(),
                 limit: image.limit(),
                 low_space: image.low_space(),
+                allocate: image.allocation(),
             },
             create: false,
             cut: None,
