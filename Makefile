@@ -4,7 +4,7 @@
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 
-.PHONY: module modules_install clean help run test crash bench fuzz check htmldocs rustdoc figures
+.PHONY: module modules_install clean help run test crash bench fuzz check deb htmldocs rustdoc figures
 
 module:
 	@case $$PWD in \
@@ -32,6 +32,7 @@ help:
 	@echo 'make bench [BENCH=text]   measure, beside loop and others; all cells, or those with the text'
 	@echo '                          in their name; BENCH=--disk, --cold, --memory, --units or'
 	@echo '                          --smp measures other things, BENCH=--help tells more'
+	@echo 'make deb                  Debian packages: the module by dkms, and the tools'
 	@echo 'make htmldocs             Documentation/ as a kernel tree builds it'
 	@echo 'make rustdoc              the modules of the driver, by rustdoc'
 	@echo 'make figures              the pictures of Documentation/, from the texts beside them'
@@ -53,6 +54,9 @@ fuzz:
 
 bench:
 	@scripts/bench $(BENCH)
+
+deb:
+	@scripts/deb/build
 
 htmldocs:
 	@scripts/htmldocs
