@@ -1,0 +1,208 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# where: host
+# when: all
+#
+# The Debian packages, as their user has them: in a new Debian with the kernel and
+# the headers of its archive, dkms builds the module; that Debian boots, attaches
+# the disks of /etc/ubdtab, mounts them, boots again, and removes the packages.
+# kernel: release
+
+. "$(dirname "$0")/lib.sh"
+. "$top/scripts/lib.sh"
+
+packages=$("$top/scripts/deb/build" 2>build.err)
+is "the packages are made, and lintian finds nothing" $? 0 || note "$(tail -n 40 build.err)"
+is "they are two" "$(cd "$packages" && echo *.deb | sed 's/_[^ ]*//g')" "rnull-ubd-dkms ubd-tools"
+
+# What runs in the new Debian as its last service, at each boot, and tells the
+# host by the second serial line.
+cat >guest <<'END'
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+exec >/dev/ttyS1 2>&1
+stty -F /dev/ttyS1 raw -echo
+is() {
+	if [ "$2" = "$3" ]; then echo "ok $1"; else printf 'not ok %s: got "%s", not "%s"\n' "$@"; fi
+}
+check() {
+	local name=$1 said
+	shift
+	if said=$("$@" 2>&1); then echo "ok $name"; else echo "not ok $name: $(echo "$said" | tail -n 5 | tr '\n' ' ')"; fi
+}
+# What the packages have put anywhere.
+files() {
+	find /etc /usr /var -xdev \( -name 'ubd*' -o -name '*[-_@]ubd*' -o -name '*rnull*' \)
+}
+images=/var/lib/images
+case $(cat $images/boot 2>/dev/null) in
+'')
+	mkdir -p $images
+	truncate -s 64M $images/golden.img
+	mkfs.ext4 -q $images/golden.img
+	sha256sum $images/golden.img >$images/sum
+	check "the module of dkms loads into Debian's own kernel" modprobe rnull_ubd
+	is "and is that of dkms" "$(modinfo -F filename rnull_ubd | cut -d/ -f4-)" "$(uname -r)/updates/dkms/rnull_ubd.ko.xz"
+	modprobe -r rnull_ubd
+	printf 'ubda %s/work.cow %s/golden.img serial=work\n' $images $images >>/etc/ubdtab
+	echo "/dev/disk/by-id/ubd-work /mnt ext4 defaults 0 2" >>/etc/fstab
+	systemctl daemon-reload
+	is "an option that there is not is refused" \
+		"$(UBDTAB=<(echo "ubdb $images/golden.img - flag=r") /usr/lib/ubd-tools/ubdtab attach ubdb 2>&1)" \
+		"ubdb: unknown option flag=r: see ubdtab(5)"
+	check "systemctl start attaches it" systemctl start ubd@ubda.service
+	is "the disk is there" "$(cat /sys/block/ubda/size)" $((64 << 11))
+	check "systemctl stop detaches it" systemctl stop ubd@ubda.service
+	check "and it is gone" test ! -e /sys/block/ubda
+	systemctl start ubd@ubda.service
+	check "its name is that of the serial number" udevadm wait --timeout=60 /dev/disk/by-id/ubd-work
+	check "it is mounted" mount /mnt
+	check "and written to" sh -c 'echo kept >/mnt/file'
+	check "what has it mounted keeps it" sh -c '! /usr/lib/ubd-tools/ubdtab detach ubda'
+	echo 2 >$images/boot
+	;;
+2)
+	is "after a boot it is mounted again, by /etc/fstab" "$(cat /mnt/file)" kept
+	check "systemd has nothing against that" sh -c '! systemctl --failed --no-legend | grep .'
+	is "no order was a loop" "$(journalctl -b -q --grep 'ordering cycle')" ""
+	check "it was detached at shutdown, after its file system" \
+		journalctl -b -1 -q -u ubd@ubda.service --grep 'Stopped ubd@ubda.service|Deactivated successfully'
+	is "without an error" "$(journalctl -b -1 -q -k --grep 'rnull_ubd: .*(not detached|could not be flushed)')" ""
+	check "the image below is as it was" sha256sum --status -c $images/sum
+	sed -i /ubd-work/d /etc/fstab
+	check "it is unmounted" umount /mnt
+	check "the packages are purged" env DEBIAN_FRONTEND=noninteractive apt-get -y purge rnull-ubd-dkms ubd-tools
+	is "that has detached it" "$(ls -d /sys/block/ubda 2>&1)" "ls: cannot access '/sys/block/ubda': No such file or directory"
+	is "and leaves nothing" "$(files)" ""
+	;;
+esac
+echo end
+sync
+systemctl poweroff
+END
+cat >deb-test.service <<'END'
+# SPDX-License-Identifier: GPL-2.0
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/usr/local/sbin/guest
+[Install]
+WantedBy=default.target
+END
+
+# What is done in the new Debian, by mmdebstrap. It ends with 3 if the archive has no
+# such kernel. Of a series there may be several versions, but of its source the last
+# one only.
+cat >prepare <<'END'
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+set -euo pipefail
+new=$1 work=${0%/*}
+read -r series <"$work/series"
+# objtool reads /proc, and much else /dev/fd. Nobody else has these mounts.
+run() {
+	unshare --mount bash -euc '
+		new=$1
+		shift
+		for dir in dev proc sys; do
+			mount --rbind "/$dir" "$new/$dir"
+		done
+		exec chroot "$new" env DEBIAN_FRONTEND=noninteractive "$@"
+	' run "$new" "$@"
+}
+version=$(run apt-cache search --names-only "^linux-headers-${series//./\\.}[.0-9]*\\+deb[0-9]+-amd64\$" |
+	cut -d' ' -f1 | sort -V | tail -n 1)
+version=${version#linux-headers-}
+[ -n "$version" ] || { touch "$work/no-kernel"; exit 3; }
+# Nobody needs it after a crash of this machine.
+install=(apt-get -y --no-install-recommends -o DPkg::Options::=--force-unsafe-io install)
+# From the backports the kernel only: the rustc there is not the one that built it.
+run "${install[@]}" initramfs-tools zstd {linux-base,"linux-source-$series","linux-image-$version","linux-headers-$version"}/trixie-backports
+cp "$work"/*.deb "$new/root"
+run sh -c "${install[*]} /root/*.deb"
+rm "$new"/root/*.deb
+cp "$work/guest" "$new/usr/local/sbin"
+cp "$work/deb-test.service" "$new/etc/systemd/system"
+run systemctl enable deb-test.service
+mkdir -p "$new/var/log/journal"
+echo "/dev/vda / ext4 defaults 0 1" >"$new/etc/fstab"
+END
+chmod +x guest prepare
+echo "$kernel_series" >series
+cp "$packages"/*.deb .
+# The backports are on the mirror that mmdebstrap chose.
+# shellcheck disable=SC2016
+"$top/scripts/toolchain" --packaging mmdebstrap --mode=root --variant=apt \
+	--include=systemd-sysv,dbus,udev,kmod,e2fsprogs,openssl \
+	--setup-hook='sed -n "s/ trixie main/ trixie-backports main/p" "$1/etc/apt/sources.list" | grep "^deb " >>"$1/etc/apt/sources.list"' \
+	--customize-hook="$work/prepare" trixie "$work/debian" >debian.log 2>&1 </dev/null
+code=$?
+if [ -e no-kernel ]; then
+	skip "dkms in a new Debian" "its archive has no Linux $kernel_series any more"
+	plan
+	exit
+fi
+is "a new Debian, with its own kernel, in which they are installed" $code 0 ||
+	{ note "$(tail -n 60 debian.log "$work"/debian/var/lib/dkms/rnull-ubd/*/build/make.log)"; plan; exit; }
+
+kernel=$(echo debian/lib/modules/*-amd64)
+version=${kernel##*/}
+module=$(echo "$kernel"/updates/dkms/rnull_ubd.ko*)
+check "the module is there" test -e "$module"
+is "it is for this kernel" "$(modinfo -F vermagic "$module" | cut -d' ' -f1)" "$version"
+check "of the Rust metadata it keeps less than 200 MB" \
+	test "$(du -sm debian/var/cache/rnull-ubd | cut -f1)" -lt 200
+is "and nothing of the source" "$(ls debian/var/tmp)" ""
+
+# What is missing is said in one line each.
+# lacks NAME LINE PLACE [WITH]: that is said when the file PLACE of the new Debian is
+# empty, or is the file WITH; nobody else sees it so.
+lacks() {
+	local said
+	# shellcheck disable=SC2016
+	said=$(unshare --mount bash -euc '
+		mount --make-rprivate /
+		mount --bind "$4" "$1/$2"
+		chroot "$1" /bin/bash -c "exec /usr/src/rnull-ubd-*/metadata --check $3"
+	' lacks "$work/debian" "$3" "$version" "${4:-/dev/null}" 2>&1)
+	is "$1" "$said" "rnull_ubd for Linux $version: $2"
+}
+config=usr/src/linux-headers-$version/.config
+sed /^CONFIG_RUST=y/d "debian/$config" >no-rust
+sed 's/^CONFIG_RUSTC_VERSION=.*/CONFIG_RUSTC_VERSION=109102/' "debian/$config" >other-rustc
+lacks "no CONFIG_RUST" "it is built without CONFIG_RUST: there is no driver in Rust for it" "$config" no-rust
+lacks "another rustc" "it was built by rustc 1.91.2, but this is $(chroot debian rustc --version): install rustc 1.91.2" \
+	"$config" other-rustc
+core=$(cd debian && echo usr/src/rustc-*/library/core/src/lib.rs)
+lacks "no rust-src" "the source of Rust's core library is missing: install the package rust-src" "$core"
+lacks "no source" "its source is missing, and its headers have no Rust metadata: install the package linux-source-$kernel_series" \
+	"usr/src/linux-source-$kernel_series.tar.xz"
+
+# It boots.
+
+mke2fs -q -t ext4 -d debian disk 8G
+image=$(echo debian/boot/vmlinuz-*) initrd=$(echo debian/boot/initrd.img-*)
+# How QEMU runs guests here, as scripts/vm has found out.
+accel=${RNULL_UBD_ACCEL:-$(cat "$cache/accel-$(uname -n | cat - /proc/sys/kernel/random/boot_id | hash_of)" 2>/dev/null)}
+case $accel in
+kvm) machine=(-accel kvm -cpu host) options= ;;
+*) machine=(-accel tcg -cpu "max,la57=off") options="lpj=4000000 tsc=reliable no_timer_check" ;;
+esac
+for boot in first second; do
+	: >out
+	timeout -k 5 900 qemu-system-x86_64 -no-user-config -nodefaults -display none -no-reboot -machine pc \
+		"${machine[@]}" -smp 2 -m 1G -kernel "$image" -initrd "$initrd" \
+		-append "root=/dev/vda console=ttyS0 panic=-1 $options" \
+		-drive if=virtio,format=raw,file=disk -serial "file:console" -serial "file:out" </dev/null >qemu 2>&1
+	while read -r line; do
+		case $line in
+		"ok "*) ok "$boot boot: ${line#ok }" ;;
+		"not ok "*) not_ok "$boot boot: ${line#not ok }" ;;
+		esac
+	done < <(tr -d '\r' <out)
+	check "$boot boot: it came to its end" grep -q ^end out || { note "$(tail -n 40 console)"; break; }
+	is "$boot boot: the kernel has nothing to complain of" \
+		"$(grep -aE 'WARNING: |BUG: |Oops|Call Trace' console)" ""
+done
+plan
