@@ -7,9 +7,8 @@ use ubd::kernel::reboot::Notifier;
 
 mod ubd;
 
-// Linux 7.2 has no parameters of type bool: they are numbers there.
 macro_rules! ubd_module {
-    ($bool:tt, $yes:tt) => {
+    ($($trust_header:tt)*) => {
         module! {
             type: RnullUbd,
             name: "rnull_ubd",
@@ -18,12 +17,7 @@ macro_rules! ubd_module {
             license: "GPL",
             alias: ["block-major-98-*", "platform:uml-blkdev"],
             params: {
-                // A COW file from elsewhere can name any file that whoever attaches it may open,
-                // and show that file's contents as the disk's.
-                trust_header: $bool {
-                    default: $yes,
-                    description: "Use a backing file that only a COW header names (default: y)",
-                },
+                $($trust_header)*
                 direct_io: u16 {
                     default: 0,
                     description: "Units that bypass the page cache: bit n for unit n (default: 0)",
@@ -33,10 +27,17 @@ macro_rules! ubd_module {
     };
 }
 
-#[cfg(not(UBD_LINUX_7_2))]
-ubd_module!(bool, true);
 #[cfg(UBD_LINUX_7_2)]
-ubd_module!(u8, 1);
+ubd_module! {}
+#[cfg(not(UBD_LINUX_7_2))]
+ubd_module! {
+    // A COW file from elsewhere can name any file that whoever attaches it may open, and show that
+    // file's contents as the disk's.
+    trust_header: bool {
+        default: true,
+        description: "Use the backing file that only a COW file's header names (default: y)",
+    },
+}
 
 struct RnullUbd {
     // The first to go, so that no unit is attached any more when they are detached.

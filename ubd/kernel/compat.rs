@@ -28,6 +28,8 @@ pub(crate) fn direct_io() -> u16 {
 
 #[cfg(UBD_LINUX_7_2)]
 mod linux_7_2 {
+    use crate::ubd::kernel::module::THIS_MODULE;
+    use core::cell::UnsafeCell;
     use kernel::{
         bindings,
         ffi::{c_char, c_ulong},
@@ -44,9 +46,53 @@ mod linux_7_2 {
         fn ubd_spin_unlock_irqrestore(lock: *mut bindings::spinlock_t, flags: c_ulong);
     }
 
+    /// A parameter of the module that is a `bool`: the crate's `module!` has none.
+    ///
+    /// # Invariants
+    ///
+    /// It is written by the loader only, before the module's init.
+    struct BoolParam(UnsafeCell<bool>);
+
+    // SAFETY: By the type invariant nobody reads it while it is written.
+    unsafe impl Sync for BoolParam {}
+
+    /// What the loader looks for.
+    #[repr(transparent)]
+    struct KernelParam(bindings::kernel_param);
+
+    // SAFETY: Only the loader uses it, for one load at a time.
+    unsafe impl Sync for KernelParam {}
+
+    static TRUST_HEADER: BoolParam = BoolParam(UnsafeCell::new(true));
+
+    #[link_section = "__param"]
+    #[used(compiler)]
+    static TRUST_HEADER_PARAM: KernelParam = KernelParam(bindings::kernel_param {
+        name: kernel::str::as_char_ptr_in_const_context(if cfg!(MODULE) {
+            c"trust_header"
+        } else {
+            c"rnull_ubd.trust_header"
+        }),
+        mod_: THIS_MODULE,
+        ops: &raw const bindings::param_ops_bool,
+        perm: 0,
+        level: -1,
+        flags: 0,
+        __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 {
+            arg: TRUST_HEADER.0.get().cast(),
+        },
+    });
+
+    #[cfg(MODULE)]
+    #[link_section = ".modinfo"]
+    #[used(compiler)]
+    static TRUST_HEADER_INFO: [u8; 115] = *b"parmtype=trust_header:bool\0\
+        parm=trust_header:Use the backing file that only a COW file's header names (default: y)\0";
+
     /// The value of the module's parameter of that name.
     pub(crate) fn trust_header() -> bool {
-        *crate::module_parameters::trust_header.value() != 0
+        // SAFETY: By the type invariant it is not written any more.
+        unsafe { *TRUST_HEADER.0.get() }
     }
 
     /// The value of the module's parameter of that name.
