@@ -10,6 +10,9 @@ from model.record import Cached
 
 from . import whose, zones
 
+# Of an image, what is compared at a time, in bytes.
+PIECE = 1 << 16
+
 
 class Disk(Cached):
     """The device below."""
@@ -36,8 +39,11 @@ def image_of(args, disk):
 
 
 def put(image, disk, some):
-    """Write a state of a device to the file for it."""
-    image[:] = bytes(disk.stable)
+    """Write a state of a device to the file for it, and there only what differs."""
+    for at in range(0, len(image), PIECE):
+        piece = disk.stable[at:at + PIECE]
+        if image[at:at + PIECE] != piece:
+            image[at:at + PIECE] = piece
     for where, what in some:
         image[where:where + len(what)] = what
 
