@@ -9,8 +9,9 @@ set -u
 e2e=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$e2e/../.." && pwd)
 name=$(basename "$0" .sh)
-# Where Python finds the packages that are here.
-export PYTHONPATH=$e2e
+# Where Python finds the packages that are here, and leaves what it has compiled of
+# them, for the checkout is read-only.
+export PYTHONPATH=$e2e PYTHONPYCACHEPREFIX=/tmp/pycache
 
 # TAP
 
