@@ -169,12 +169,14 @@ load "ubd0=$work/ext4/plain" "ubd1=$work/ext4/cow:$work/ext4/back" \
 cat >always <<'END'
 events|nothing|media_change
 partscan|1|0
+queue/async_depth|127|128
 queue/fua|1|0
 queue/max_hw_sectors_kb|4096|1280
 queue/max_sectors_kb|4096|1280
 queue/max_segment_size|4294967295|65536
 queue/max_segments|65535|128
 queue/minimum_io_size|4096|512
+queue/nr_requests|127|128
 queue/physical_block_size|4096|512
 queues|2|1
 range|16|1

@@ -193,7 +193,7 @@ stack() {
 	done
 	check "$what: synced, and caches dropped, under load" kill -0 $load
 
-	# A queue holds 128 requests. If all are writes that wait, a read waits for one
+	# A queue holds 127 requests. If all are writes that wait, a read waits for one
 	# of them to end, as for every driver. So the load stands still, and what waits
 	# is known: eight writes in each queue, and what a sync of 64 KiB takes.
 	hold

@@ -46,7 +46,7 @@ set_all() {
 	done
 }
 
-check "the number of requests" set_all nr_requests 4 17 128
+check "the number of requests" set_all nr_requests 4 17 127
 check "the size of a request" set_all max_sectors_kb 4 64 1280
 check "merges" set_all nomerges 2 0
 check "where requests end" set_all rq_affinity 0 2 1

@@ -43,6 +43,7 @@ const GROUP_LEAVES: u64 = 4096;
 pub(crate) struct NotLoaded(pub(crate) u64);
 
 struct Leaf {
+    /// [`LEAF_PAGES`], or fewer in the last leaf.
     pages: KVec<SetOnce<Page>>,
     /// Bit `i`: page `i` of the leaf is dirty.
     dirty: Atomic<u64>,
@@ -126,8 +127,10 @@ impl Bitmap {
             return Ok(None);
         };
         if slot.as_ref().is_none() {
-            let mut pages = KVec::with_capacity(LEAF_PAGES as usize, GFP_KERNEL)?;
-            for _ in 0..LEAF_PAGES {
+            let left = self.sectors.div_ceil(PAGE_SECTORS) - number * LEAF_PAGES;
+            let count = left.min(LEAF_PAGES);
+            let mut pages = KVec::with_capacity(count as usize, GFP_KERNEL)?;
+            for _ in 0..count {
                 pages.push(SetOnce::new(), GFP_KERNEL)?;
             }
             let dirty = Atomic::new(0);

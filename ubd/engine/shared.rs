@@ -31,8 +31,9 @@ use kernel::{
 /// How many hardware queues a unit has at most. More than these do not write to one file at a time.
 pub(crate) const HW_QUEUES: usize = 4;
 
-/// Requests that a unit holds at a time.
-pub(crate) const QUEUE_DEPTH: u32 = 128;
+/// Requests that a unit holds at a time. `blk_mq_alloc_rqs()` takes pages of which it fills half at
+/// least: 128 requests, 32 KiB on most kernels, would take 64 KiB.
+pub(crate) const QUEUE_DEPTH: u32 = 127;
 
 /// The queue of a hardware queue's reads, or of all else.
 const fn number(hw_queue: usize, reads: bool) -> usize {

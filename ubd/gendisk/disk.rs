@@ -14,7 +14,7 @@ use crate::ubd::{
     files::open::bytes,
     gendisk::attributes,
     gendisk::ioctl,
-    kernel::blk_mq::{Command, Flag, Operations, Request, TagSet},
+    kernel::blk_mq::{num_online_queues, Command, Flag, Operations, Request, TagSet},
     kernel::configfs_item::Dependency,
     kernel::gen_disk::{GenDisk, GenDiskBuilder},
     kernel::module::MAJOR,
@@ -158,7 +158,7 @@ impl Disk {
             serial,
         };
         let direct = image.tries_direct_io();
-        let queues = HW_QUEUES.min(kernel::cpu::nr_cpu_ids() as usize);
+        let queues = num_online_queues(HW_QUEUES as u32) as usize;
         let serial = self::name(fmt!("{}", Escaped(&identity.serial)))?;
         let device = Device::register(DRIVER_NAME, options.unit, &serial)?;
         let shared = Shared::new(

@@ -195,6 +195,15 @@ impl<T: Operations> TagSet<T> {
     }
 }
 
+/// How many hardware queues there should be, `max` at most: one for each processor that is online.
+/// Others are possible on many machines, and never come.
+///
+/// May be called in any context.
+pub(crate) fn num_online_queues(max: u32) -> u32 {
+    // SAFETY: It only looks at the mask of processors.
+    unsafe { bindings::blk_mq_num_online_queues(max) }
+}
+
 // Of the anonymous enumeration in `include/linux/blk-mq.h`.
 const BLK_MQ_F_STACKING: u32 = 1 << 2;
 const BLK_MQ_F_TAG_HCTX_SHARED: u32 = 1 << 3;
