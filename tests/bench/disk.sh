@@ -23,13 +23,13 @@ count() {
 	echo 3000
 }
 
-# measure_disk CELL JOBS REQUESTS
+# measure_disk CELL JOBS REQUESTS [OPTION...]
 measure_disk() {
 	local depth=${1##*-}
 
 	case $1 in
-	*-randread-*) measure "randread-$depth" "$2" "$3" ;;
-	*-fsync-*) measure "randwrite-$depth" "$2" "$3" --fsync=16 ;;
-	*) measure "randwrite-$depth" "$2" "$3" ;;
+	*-randread-*) measure "randread-$depth" "$2" "$3" "${@:4}" ;;
+	*-fsync-*) measure "randwrite-$depth" "$2" "$3" --fsync=16 "${@:4}" ;;
+	*) measure "randwrite-$depth" "$2" "$3" "${@:4}" ;;
 	esac
 }

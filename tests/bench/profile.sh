@@ -8,7 +8,10 @@
 
 set -euo pipefail
 . "$(dirname "$0")/paths.sh"
-[ "$1" != cold ] || . "$(dirname "$0")/cold.sh"
+case $1 in
+cold | disk) . "$(dirname "$0")/cold.sh" ;;&
+disk) . "$(dirname "$0")/disk.sh" ;;
+esac
 
 # mark: the plugin takes a look at this file for the sign to start or stop.
 mark() {
@@ -18,12 +21,16 @@ mark() {
 # run REQUESTS OFFSET SIZE
 run() {
 	mark
-	measure "$cell" 1 "$1" --offset="$2M" --size="$3M" >fio.out || { cat fio.out >&2; exit 1; }
+	"$measure" "$cell" 1 "$1" --offset="$2M" --size="$3M" >fio.out || { cat fio.out >&2; exit 1; }
 	mark
 	grep -E '"runtime" : [1-9]' fio.out
 }
 
-path=$2 cell=$3
+path=$2 cell=$3 measure=measure
+if [ "$1" = disk ]; then
+	measure=measure_disk
+	disk_of "${cell%%-*}"
+fi
 prepare "$path"
 move_files
 "make_${path//-/_}"
