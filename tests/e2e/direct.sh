@@ -7,6 +7,7 @@
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
+. "$e2e/configfs.bash"
 
 bytes=$((($(scaled 12) + 4) << 20))
 ops=$(scaled 300)
@@ -91,13 +92,45 @@ for place in ext4-512 xfs-4096; do
 	is "mnt-$place/back is as it was" "$(sum "mnt-$place/back")" "$(cat $place.sum)"
 done
 # Writes that wait for a thread to be woken, and reads behind them in one batch.
-load direct_io=3 "ubd0=$work/mnt-ext4-512/plain" "ubd1=$work/mnt-ext4-512/cow"
-for unit in ubda ubdb; do
-	check "$unit: reads and writes sent together" \
-		fio --name=batch --filename=/dev/$unit --direct=1 --rw=randrw --bsrange=4k-64k --size=2M \
-		--ioengine=io_uring --iodepth=16 --iodepth_batch_submit=8 --iodepth_batch_complete_min=8 \
-		--number_ios="$(scaled 600)" --verify=crc32c --verify_fatal=1
+# On xfs reads are started where they come from, and some are not as it is writing.
+for place in ext4-512 xfs-4096; do
+	load direct_io=3 "ubd0=$work/mnt-$place/plain" "ubd1=$work/mnt-$place/cow"
+	for unit in ubda ubdb; do
+		check "$place, $unit: reads and writes sent together" \
+			fio --name=batch --filename=/dev/$unit --direct=1 --rw=randrw --bsrange=4k-64k --size=2M \
+			--ioengine=io_uring --iodepth=16 --iodepth_batch_submit=8 --iodepth_batch_complete_min=8 \
+			--number_ios="$(scaled 600)" --verify=crc32c --verify_fatal=1
+	done
+	unload
 done
+
+# switches: how often the unit's thread has gone to sleep so far.
+switches() {
+	awk '/^voluntary/ { print $2 }' "/proc/$(pgrep -x ubda)/status"
+}
+# A read that waits for nothing needs no thread of the unit.
+load direct_io=1 "ubd0=$work/mnt-xfs-4096/plain"
+before=$(switches)
+check "reads one by one" dd if=/dev/ubda of=/dev/null bs=4k count=256 iflag=direct status=none
+after=$(switches)
+note "the thread has slept $((after - before)) times"
+check "which are started where they are made" test $((after - before)) -lt 64
+unload
+
+# Nor on a unit whose files are on a unit, which takes more of the stack.
+device 512 $((400 << 20))
+load direct_io=1 "ubd0=$node"
+mkfs.xfs -q /dev/ubda
+mkdir inner
+mount /dev/ubda inner
+model pattern inner/back $((4 << 20)) inner
+cp inner/back want
+check "a unit on a unit" attach 1 file="$work/inner/cow" backing_file="$work/inner/back" direct_io=1
+check "a unit on a unit: reads and writes" model exercise /dev/ubdb want --mode direct --ops "$ops"
+check "a unit on a unit: all is there" model cmp /dev/ubdb want --direct
+power 1 0
+rmdir "$config/1"
+umount inner
 unload
 
 for shape in 1 8; do

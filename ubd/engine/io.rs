@@ -181,6 +181,26 @@ pub(crate) fn start_direct(image: &Image, rq: Request) -> Option<Request> {
     }
 }
 
+/// As [`start_direct`], of a read, where it was submitted, if nothing has to be waited for.
+///
+/// To be called where allocations start no I/O.
+pub(crate) fn start_direct_at_once(image: &Image, rq: Request) -> Option<Request> {
+    if !rq.has_one_bio() {
+        return Some(rq);
+    }
+    let (pos, len) = byte_range(&rq);
+    match image.locate(pos, len, Wait::Never) {
+        Ok(Piece {
+            layer,
+            offset,
+            len: part,
+        }) if part == len && layer.reads_direct_at_once() && layer.is_direct(offset | len) => {
+            rq.start_direct_read_at_once(&layer.file, offset)
+        }
+        _ => Some(rq),
+    }
+}
+
 /// Has the file take the space of a write ahead, see [`Image::allocate`]. May sleep.
 #[inline]
 fn allocate(image: &Image, rq: &Request) -> Result {
@@ -212,10 +232,17 @@ pub(crate) fn end_direct(image: &Image, rq: &Request, result: Result<usize>) -> 
         }),
         // The file ends here, or its file system is full.
         Ok(_) => None,
-        Err(e) if e == EAGAIN || Layer::refuses_direct(e) => None,
+        Err(e) if e == EAGAIN => None,
         Err(e) => {
             // What was started is in one file.
             let piece = image.locate(pos, len, Wait::Never);
+            if Layer::refuses_direct(e) {
+                // Which may not be for the direct I/O, but for a device that can't but wait.
+                if let (Ok(piece), Command::Read) = (&piece, rq.command()) {
+                    piece.layer.give_up_direct_at_once();
+                }
+                return None;
+            }
             let layer = match rq.command() {
                 Command::Read => piece.ok().map(|piece| piece.layer),
                 _ => image.top().ok(),

@@ -60,6 +60,8 @@ pub(crate) struct Layer {
     pub(crate) map: Option<Map>,
     /// Whether a read may be tried where it must not wait for a disk.
     reads_at_once: bool,
+    /// Whether a read past the page cache may be started there. Goes once at most, as below.
+    reads_direct_at_once: Atomic<bool>,
     /// What a range that is freed or zeroed by the file itself has to be a multiple of, in bytes:
     /// a power of two.
     zeroing_unit: u64,
@@ -79,12 +81,14 @@ impl Layer {
             true => None,
             false => file.direct_alignment(),
         };
+        let reads_direct_at_once = alignment.is_some() && file.can_read_direct_at_once();
         let zeroing_unit = file.device_limits().logical_block_size.max(1).into();
         Ok(Self {
             file: Arc::new(file, GFP_KERNEL)?,
             path,
             map,
             reads_at_once,
+            reads_direct_at_once: Atomic::new(reads_direct_at_once),
             zeroing_unit,
             alignment,
             direct: Atomic::new(false),
@@ -100,6 +104,7 @@ impl Layer {
             path: bytes(&self.path)?,
             map: map.transpose()?,
             reads_at_once: self.reads_at_once,
+            reads_direct_at_once: Atomic::new(self.reads_direct_at_once.load(Relaxed)),
             zeroing_unit: self.zeroing_unit,
             alignment: self.alignment,
             direct: Atomic::new(self.direct.load(Relaxed)),
@@ -169,6 +174,18 @@ impl Layer {
     pub(crate) fn is_direct(&self, bits: u64) -> bool {
         self.direct_alignment()
             .is_some_and(|alignment| alignment.fits(bits))
+    }
+
+    /// Whether a read past the page cache may be started where it must not wait.
+    #[inline]
+    pub(crate) fn reads_direct_at_once(&self) -> bool {
+        self.reads_direct_at_once.load(Relaxed)
+    }
+
+    /// Has none started there any more. May be called in any context.
+    #[cold]
+    pub(crate) fn give_up_direct_at_once(&self) {
+        self.reads_direct_at_once.store(false, Relaxed);
     }
 
     /// How this layer is to be read or written, with `bits` as for [`Self::is_direct`].

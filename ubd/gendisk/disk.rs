@@ -50,9 +50,16 @@ impl Operations for Ubd {
 
     fn queue_rq(shared: &Shared, queue: usize, rq: Request, last: bool) {
         match rq.command() {
-            // What a file system does for direct I/O may wait for I/O of its own, which as long as
-            // the submitter is here is only put on its list.
-            Command::Read if shared.image.tries_direct_io() => shared.add(queue, rq),
+            // What would wait, which is what most file systems can't but do for direct I/O, goes to
+            // a thread.
+            Command::Read if shared.image.tries_direct_io() => {
+                let noio = Scope::no_io();
+                let rq = io::start_direct_at_once(&shared.image, rq);
+                drop(noio);
+                if let Some(rq) = rq {
+                    shared.add(queue, rq);
+                }
+            }
             Command::Read => {
                 let noio = Scope::no_io();
                 let result = io::read(&shared.image, &rq, Wait::Never);
@@ -82,12 +89,12 @@ impl Operations for Ubd {
     fn done(shared: &Shared, rq: Request, result: Result<usize>) {
         match io::end_direct(&shared.image, &rq, result) {
             Some(result) => {
-                // Before the end, behind which the unit can go.
-                shared.schedule_writeback();
-                shared.check_watch();
                 if rq.command() != Command::Read {
+                    // Before the end, behind which the unit can go.
+                    shared.schedule_writeback();
                     shared.mark_changed();
                 }
+                shared.check_watch();
                 rq.end(result);
             }
             None => shared.add_cold(rq),

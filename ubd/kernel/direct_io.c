@@ -4,8 +4,12 @@
  */
 
 #include <linux/bio.h>
+#include <linux/blkdev.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/sched.h>
+#include <linux/sched/task_stack.h>
 #include <linux/uio.h>
 
 #include "helpers.h"
@@ -14,11 +18,12 @@
  * Starts direct I/O of a bio's pages. Returns -EIOCBQUEUED if complete() will
  * be called, in any context, maybe already; in any case what was taken here is
  * for ubd_direct_end() to give back, when the I/O has ended and this returned:
- * file systems use the iocb until they return.
+ * file systems use the iocb until they return. ki_flags are IOCB_ flags more.
  */
-ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
-			 struct bio *bio, loff_t pos, bool write,
-			 void (*complete)(struct kiocb *iocb, long result))
+static ssize_t direct_start(struct kiocb *iocb, struct file *file,
+			    struct bio *bio, loff_t pos, bool write,
+			    int ki_flags,
+			    void (*complete)(struct kiocb *iocb, long result))
 {
 	struct iov_iter iter;
 
@@ -26,7 +31,7 @@ ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
 		.ki_filp = get_file(file),
 		.ki_pos = pos,
 		.ki_complete = complete,
-		.ki_flags = iocb_flags(file) | IOCB_DIRECT,
+		.ki_flags = iocb_flags(file) | IOCB_DIRECT | ki_flags,
 		.ki_ioprio = bio->bi_ioprio,
 	};
 	ubd_bio_iov_iter(bio, &iter, write);
@@ -37,6 +42,82 @@ ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
 		return -EOPNOTSUPP;
 	return write ? file->f_op->write_iter(iocb, &iter) :
 		       file->f_op->read_iter(iocb, &iter);
+}
+
+/* Starts it in a thread of the driver's own. May sleep. */
+ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
+			 struct bio *bio, loff_t pos, bool write,
+			 void (*complete)(struct kiocb *iocb, long result))
+{
+	return direct_start(iocb, file, bio, pos, write, 0, complete);
+}
+
+/*
+ * Whether direct reads of the file may be started where requests are submitted,
+ * by tasks that hold locks of file systems above. There is no word for that: a
+ * file system that takes IOCB_NOWAIT may still take locks for its map of the
+ * file that it takes for a file above as well, and read what it lacks of the map.
+ * XFS tries its locks, and has the map in memory or gives up; a device has none.
+ * And the device must be one that gives up, too.
+ */
+bool ubd_direct_reads_at_once(struct file *file)
+{
+	const fmode_t modes = FMODE_NOWAIT | FMODE_CAN_ODIRECT;
+	struct super_block *sb = file_inode(file)->i_sb;
+
+	if ((file->f_mode & modes) != modes)
+		return false;
+	return S_ISBLK(file_inode(file)->i_mode) ||
+	       (sb->s_magic == XFS_SUPER_MAGIC && bdev_nowait(sb->s_bdev));
+}
+
+/*
+ * Starts a read as above where the request was submitted, of a file of which it
+ * may be. Returns -EAGAIN if it can't be done without waiting; complete() may be
+ * called with that as well. Whatever is returned, ubd_direct_end() is to be called.
+ *
+ * What is submitted below goes to the device at once: neither to the list of the
+ * bios of the submitter, who is not to be waited for, nor to a plug whose requests
+ * are just being submitted. So there must be enough left of the stack. And where a
+ * plug has requests to other devices those may be the ones that are waited for.
+ */
+ssize_t ubd_direct_read_at_once(struct kiocb *iocb, struct file *file,
+				struct bio *bio, loff_t pos,
+				void (*complete)(struct kiocb *iocb,
+						 long result))
+{
+	struct bio_list *bios = current->bio_list;
+	struct blk_plug *plug = current->plug;
+	ssize_t ret;
+
+	if (plug) {
+		/* What it knows of the time the scheduler has it forget. */
+		plug->cur_ktime = 0;
+		current->flags &= ~PF_BLOCK_TS;
+	}
+	current->bio_list = NULL;
+	current->plug = NULL;
+	ret = direct_start(iocb, file, bio, pos, false, IOCB_NOWAIT, complete);
+	current->plug = plug;
+	current->bio_list = bios;
+	return ret;
+}
+
+/*
+ * Whether it can be tried now: on the account of the one who submits, which a
+ * thread of the kernel is not, with enough of the stack, and with no work to be
+ * set up for the file system, for which it takes locks once.
+ */
+bool ubd_direct_may_start_here(struct file *file)
+{
+	unsigned long left = (unsigned long)__builtin_frame_address(0) -
+			     (unsigned long)task_stack_page(current);
+	struct inode *inode = file_inode(file);
+
+	return left >= THREAD_SIZE / 2 && !(current->flags & PF_KTHREAD) &&
+	       !(current->plug && current->plug->multiple_queues) &&
+	       (S_ISBLK(inode->i_mode) ||
+		READ_ONCE(inode->i_sb->s_dio_done_wq));
 }
 
 void ubd_direct_end(struct kiocb *iocb, bool write)

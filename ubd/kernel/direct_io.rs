@@ -24,11 +24,28 @@ extern "C" {
         write: bool,
         complete: unsafe extern "C" fn(*mut bindings::kiocb, c_long),
     ) -> isize;
+    fn ubd_direct_reads_at_once(file: *mut bindings::file) -> bool;
+    fn ubd_direct_may_start_here(file: *mut bindings::file) -> bool;
+    fn ubd_direct_read_at_once(
+        iocb: *mut bindings::kiocb,
+        file: *mut bindings::file,
+        bio: *mut bindings::bio,
+        pos: i64,
+        complete: unsafe extern "C" fn(*mut bindings::kiocb, c_long),
+    ) -> isize;
     fn ubd_direct_end(iocb: *mut bindings::kiocb, write: bool);
 }
 
 /// The error code with which an operation says that `ki_complete` will be called.
 const EIOCBQUEUED: isize = -529;
+
+impl File {
+    /// Whether [`Request::start_direct_read_at_once`] is worth a try.
+    pub(crate) fn can_read_direct_at_once(&self) -> bool {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { ubd_direct_reads_at_once(self.as_ptr()) }
+    }
+}
 
 impl Request {
     /// Whether the request is a read or a write all of whose pages are those of one bio.
@@ -57,12 +74,8 @@ impl Request {
             Err(e) => return self.done(Err(e)),
         };
         let bio = self.rq().bio;
-        let data: *mut DirectData = self.into_data().cast();
-        // SAFETY: The per-request data is valid and, as the request was given up to it, ours. That
-        // there is room for it was seen above.
-        let direct = unsafe { &raw mut (*data).direct };
-        // SAFETY: As above; nobody else uses it yet.
-        unsafe { (*direct).users = Atomic::new(2) };
+        // SAFETY: That there is room for it was seen above.
+        let (data, direct) = unsafe { self.into_direct() };
         // INVARIANT: The helper takes a reference to the file, and the count is two: this function
         // and the file.
         // SAFETY: The bio has pages, which are valid until the request ends, and that is when the
@@ -87,6 +100,72 @@ impl Request {
                 Self::finish(data);
             }
         }
+    }
+
+    /// As [`Self::start_direct`], of a read, where the request was submitted, if that can be done
+    /// without waiting for anything; else the request is given back. What is found out only when
+    /// the read has been started is an end with `EAGAIN`: then it can be started again elsewhere.
+    ///
+    /// May sleep, for memory, so that the caller is to have none waited for that takes I/O. Not for
+    /// a file that does not say that it [can](File::can_read_direct_at_once).
+    pub(crate) fn start_direct_read_at_once(self, file: &File, pos: u64) -> Option<Self> {
+        let suits = self.command() == Command::Read
+            && self.has_one_bio()
+            && self.has_room_for_direct()
+            // SAFETY: By the type invariant the file is open.
+            && unsafe { ubd_direct_may_start_here(file.as_ptr()) };
+        let Some(pos) = i64::try_from(pos).ok().filter(|_| suits) else {
+            return Some(self);
+        };
+        let bio = self.rq().bio;
+        // SAFETY: That there is room for it was seen above.
+        let (data, direct) = unsafe { self.into_direct() };
+        // INVARIANT: The helper takes a reference to the file, and the count is two: this function
+        // and the file.
+        // SAFETY: The bio has pages, which are valid until the request ends, and that is when the
+        // I/O has. Every file is open for reading.
+        let result = unsafe {
+            ubd_direct_read_at_once(
+                &raw mut (*direct).iocb,
+                file.as_ptr(),
+                bio,
+                pos,
+                Self::complete,
+            )
+        };
+        if result == EIOCBQUEUED {
+            // SAFETY: The count keeps the data until now.
+            unsafe { Self::put(data) };
+        } else if result == EAGAIN.to_errno() as isize {
+            // SAFETY: The file is done with it, and will not call `complete()`, so that nobody but
+            // this function has the data, to which the request was given up above.
+            return Some(unsafe {
+                ubd_direct_end(&raw mut (*direct).iocb, false);
+                Self::from_data(data.cast())
+            });
+        } else {
+            // SAFETY: The file is done with it, and will not call `complete()`.
+            unsafe {
+                (*direct).result = result;
+                Self::finish(data);
+            }
+        }
+        None
+    }
+
+    /// Gives the request up to its data, for two users.
+    ///
+    /// # Safety
+    ///
+    /// The request must [have room](Self::has_room_for_direct) for it.
+    unsafe fn into_direct(self) -> (*mut DirectData, *mut Direct) {
+        let data: *mut DirectData = self.into_data().cast();
+        // SAFETY: The per-request data is valid and, as the request was given up to it, ours. By
+        // this function's requirement there is room for all of it.
+        let direct = unsafe { &raw mut (*data).direct };
+        // SAFETY: As above; nobody else uses it yet.
+        unsafe { (*direct).users = Atomic::new(2) };
+        (data, direct)
     }
 
     fn has_room_for_direct(&self) -> bool {
