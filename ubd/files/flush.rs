@@ -184,31 +184,21 @@ fn fill_gaps(map: &Map, copies: &mut KVec<Copy>) {
     if last - first >= DIRECT_PIECES as u64 || last - first < copies.len() as u64 {
         return;
     }
-    let flags = GFP_KERNEL | __GFP_NOWARN;
-    let Ok(mut row) = KVec::with_capacity((last - first + 1) as usize, flags) else {
-        // There are more rows than one then, which is as good.
+    // If there is no memory for all of it there are more rows than one, which is as good.
+    let missing = (last - first + 1) as usize - copies.len();
+    if copies.reserve(missing, GFP_KERNEL | __GFP_NOWARN).is_err() {
         return;
-    };
-    let dirty = |page| copies.iter().any(|copy| copy.page == page);
-    let mut between = KVec::new();
-    for page in (first..=last).filter(|page| !dirty(*page)) {
+    }
+    for (index, page) in (first..=last).enumerate() {
+        if copies.get(index).is_some_and(|copy| copy.page == page) {
+            continue;
+        }
         let copy = Copy::of(map, page).ok();
         let with_bits = copy.filter(|copy| copy.bytes.iter().any(|byte| *byte != 0));
-        let added = with_bits.map(|copy| between.push(copy, flags));
-        if !matches!(added, Some(Ok(()))) {
+        if with_bits.is_none_or(|copy| copies.insert_within_capacity(index, copy).is_err()) {
             return;
         }
     }
-    let (mut dirty, mut between) = (core::mem::take(copies).into_iter(), between.into_iter());
-    let mut next = (dirty.next(), between.next());
-    while let Some(copy) = match &next {
-        (Some(a), Some(b)) if b.page < a.page => core::mem::replace(&mut next.1, between.next()),
-        (Some(_), _) => core::mem::replace(&mut next.0, dirty.next()),
-        (None, _) => core::mem::replace(&mut next.1, between.next()),
-    } {
-        let _ = row.push(copy, flags);
-    }
-    *copies = row;
 }
 
 /// Where in the file these pages, which follow each other, are written past the page cache, and

@@ -30,4 +30,5 @@ pub(crate) mod request_stack;
 #[cfg(CONFIG_CONFIGFS_FS)]
 pub(crate) mod task_work;
 pub(crate) mod thread;
+pub(crate) mod words;
 pub(crate) mod workqueue;

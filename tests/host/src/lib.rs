@@ -22,6 +22,15 @@ mod ubd {
         pub(crate) mod compat {
             pub(crate) use kernel::sync::barrier::smp_mb;
         }
+        pub(crate) mod words {
+            use kernel::sync::atomic::{Acquire, Atomic};
+
+            pub(crate) fn copy_acquire(words: &[Atomic<u64>], bytes: &mut [u8]) {
+                for (word, bytes) in words.iter().zip(bytes.chunks_exact_mut(8)) {
+                    bytes.copy_from_slice(&word.load(Acquire).to_le_bytes());
+                }
+            }
+        }
     }
     pub(crate) mod options;
 }

@@ -2,6 +2,7 @@
 
 //! A page of the bitmap in memory.
 
+use crate::ubd::kernel::words::copy_acquire;
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -173,8 +174,9 @@ impl Page {
 
     /// Copies the page as it is now, in the file's byte order.
     pub(super) fn copy(&self, bytes: &mut PageBytes) {
-        for (index, bytes) in bytes.chunks_exact_mut(8).enumerate() {
-            bytes.copy_from_slice(&self.word(index).to_le_bytes());
+        match &self.words {
+            Some(words) => copy_acquire(words, bytes),
+            None => bytes.fill(0xff),
         }
     }
 }
