@@ -7,6 +7,9 @@
 //! fills the holes that the COW file has there with zeros, all at once. Space that is allocated
 //! without zeros (unwritten extents) would not do: that takes a transaction for each block again.
 //!
+//! Where the device knows of zeros that need not be written, the file system has it put them there,
+//! in one step and a transaction; else they are written.
+//!
 //! Zeros are put where no bits are set, so that nobody reads them and a crash at any point does no
 //! harm. Nor must they meet a write, whose bits are set when it is done. So a piece is *settled*
 //! before the first write to it begins, and no zeros come there any more: who finds one that is not
@@ -41,6 +44,8 @@ const PART: u64 = 8;
 pub(crate) struct Allocation {
     /// The pieces' length in bytes, a power of two; 0 if it does not.
     piece: Atomic<u64>,
+    /// Whether the file system may have the device put zeros there without writing them.
+    by_device: Atomic<bool>,
     /// Held by the one who settles a piece.
     settling: Pin<KBox<Mutex<()>>>,
 }
@@ -50,6 +55,7 @@ impl Allocation {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
             piece: Atomic::new(0),
+            by_device: Atomic::new(true),
             settling: KBox::pin_init(new_mutex!((), "ubd_settling"), GFP_KERNEL)?,
         })
     }
@@ -167,7 +173,7 @@ impl Image {
                 return;
             };
             let range = layout.data_at(at)..layout.data_at(run.end).min(end);
-            if !run.in_cow && fill(layer, range).is_err() {
+            if !run.in_cow && fill(layer, map, range).is_err() {
                 return;
             }
             at = run.end;
@@ -199,7 +205,7 @@ fn sectors(map: &Map, pos: u64, len: u64) -> (u64, u64) {
 
 /// Puts zeros into the holes in these bytes of the file, whole pages of it. If that fails, those
 /// that were put there are taken away again.
-fn fill(layer: &Layer, bytes: Range<u64>) -> Result {
+fn fill(layer: &Layer, map: &Map, bytes: Range<u64>) -> Result {
     const WITHIN: u64 = PAGE_SIZE as u64 - 1;
     let (mut at, end) = ((bytes.start + WITHIN) & !WITHIN, bytes.end & !WITHIN);
     while at < end {
@@ -213,15 +219,24 @@ fn fill(layer: &Layer, bytes: Range<u64>) -> Result {
         }
         let (from, to) = ((hole + WITHIN) & !WITHIN, data.min(end) & !WITHIN);
         if from < to {
-            let through = layer.through(Wait::Allowed, from | to)?;
-            layer
-                .file
-                .fill_zeros(from, to - from, through)
-                .inspect_err(|_| {
-                    let _ = layer.file.punch_hole(from, to - from);
-                })?;
+            put_zeros(layer, map, from..to).inspect_err(|_| {
+                let _ = layer.file.punch_hole(from, to - from);
+            })?;
         }
         at = data;
     }
     Ok(())
+}
+
+/// Puts zeros into these bytes of the file, a hole.
+fn put_zeros(layer: &Layer, map: &Map, bytes: Range<u64>) -> Result {
+    let (from, len) = (bytes.start, bytes.end - bytes.start);
+    if map.allocation.by_device.load(Relaxed) {
+        match layer.file.allocate_zeros(from, len) {
+            Err(e) if Layer::refuses_direct(e) => map.allocation.by_device.store(false, Relaxed),
+            result => return result,
+        }
+    }
+    let through = layer.through(Wait::Allowed, from | len)?;
+    layer.file.fill_zeros(from, len, through)
 }

@@ -107,6 +107,15 @@ impl File {
         self.fallocate(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, pos, len)
     }
 
+    /// Makes the `len` bytes at `pos`, within the file's length, zeros that are written: what comes
+    /// to be written there finds its place as if it was not the first. The device need not write
+    /// them, and takes the same time for a few as for many.
+    ///
+    /// May sleep. Returns `EOPNOTSUPP` where the file system or the device cannot.
+    pub(crate) fn allocate_zeros(&self, pos: u64, len: u64) -> Result {
+        self.fallocate(FALLOC_FL_WRITE_ZEROES, pos, len)
+    }
+
     fn fallocate(&self, mode: u32, pos: u64, len: u64) -> Result {
         let (pos, len) = (i64::try_from(pos)?, i64::try_from(len)?);
         // SAFETY: By the type invariant the file is open; `vfs_fallocate()` refuses one that is
@@ -166,3 +175,4 @@ const ZEROS: usize = 32 << 10;
 const FALLOC_FL_KEEP_SIZE: u32 = 0x01;
 const FALLOC_FL_PUNCH_HOLE: u32 = 0x02;
 const FALLOC_FL_ZERO_RANGE: u32 = 0x10;
+const FALLOC_FL_WRITE_ZEROES: u32 = 0x80;
