@@ -125,6 +125,20 @@ finds "a file that exists is not made again" 1 cow -- create cow back
 finds "create over a file that is missing" 1 missing -- create new missing
 finds "create with a sector size that can't be" 1 "sector size 1000" 512 -- create --sector-size 1000 new back
 finds "create with an alignment that can't be" 1 "alignment 0" 512 -- create --alignment 0 new back
+finds "create --allocate shows how far it is" 0 "allocate: 100 %" -- create --allocate allocated back
+check "with a place for every sector" test $(($(stat -c %b allocated) * 512)) -ge $size
+model expect back allocated.want
+check "it is as one without" model cmp-cow allocated allocated.want --new --backing "$work/back"
+check "create --allocate --diff" "$ubd" create --quiet --allocate --diff allocated2 back allocated
+check "has the difference only, and all places" test "$("$ubd" --json info allocated2 |
+	python3 -c 'import json, sys; print(json.load(sys.stdin)["sectors_in_cow"])')" = 0 -a \
+	$(($(stat -c %b allocated2) * 512)) -ge $size
+rm allocated allocated2 allocated.want
+mkdir small
+mount -t tmpfs -o size=1M small small
+finds "create --allocate where there is no space" 1 "No space left" -- create --quiet --allocate small/new back
+is "and no file" "$(ls small)" ""
+umount small
 is "nothing is left of those" "$(ls new* 2>&1)" "ls: cannot access 'new*': No such file or directory"
 check "create with other sizes" "$ubd" create --sector-size 4096 --alignment 512 large back
 is "they are in the header" "$(model info large sectorsize) $(model info large alignment)" "4096 512"

@@ -8,7 +8,7 @@ use crate::{
 };
 use nix::{
     errno::Errno,
-    fcntl::{fcntl, FcntlArg},
+    fcntl::{fallocate, fcntl, FallocateFlags, FcntlArg},
     libc,
     sys::{
         stat::futimens,
@@ -31,6 +31,12 @@ use std::{
 
 /// How much of a file is read or copied at a time, in bytes.
 pub(crate) const STEP: usize = 1 << 20;
+
+/// How much of a file is given its blocks at a time, in bytes, where the device does that.
+const STEP_OF_DEVICE: u64 = 64 << 20;
+
+/// `FALLOC_FL_WRITE_ZEROES` of Linux, which has it since 6.17.
+const WRITE_ZEROES: FallocateFlags = FallocateFlags::from_bits_retain(0x80);
 
 /// What is to be done with a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -205,6 +211,30 @@ impl File {
 
     pub(crate) fn set_len(&self, len: u64) -> Result {
         about(&self.path, "cannot be lengthened", self.file.set_len(len))
+    }
+
+    /// Gives the bytes from `start` up to `end`, which lie in a hole of the file, blocks with zeros,
+    /// and calls `done` with where it is. Space that was only allocated would not do: a file system
+    /// has to note of each block of that when it is first written.
+    pub(crate) fn allocate(&self, start: u64, end: u64, mut done: impl FnMut(u64)) -> Result {
+        let zeros = vec![0; STEP];
+        let (mut at, mut by_device) = (start, true);
+        while at < end {
+            done(at);
+            if by_device {
+                let len = (end - at).min(STEP_OF_DEVICE);
+                match fallocate(&self.file, WRITE_ZEROES, at as i64, len as i64) {
+                    Ok(()) => at += len,
+                    Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => by_device = false,
+                    result => about(&self.path, "cannot be allocated", result)?,
+                }
+            } else {
+                let len = (end - at).min(STEP as u64);
+                self.write(&zeros[..len as usize], at)?;
+                at += len;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn sync(&self) -> Result {

@@ -35,12 +35,18 @@ use std::{
 /// that COW over BACKING shows what NEW does. NEW is a plain image or a COW file, and must have the
 /// size of BACKING; neither is changed.
 ///
+/// With --allocate, COW has blocks for the whole disk, with zeros that nobody reads, so that first
+/// writes cost a file system no more than others. That takes as much space as the disk, and as much
+/// time as to write it, or none where the device can make zeros without writing them. It changes
+/// nothing of what is in the disk.
+///
 /// Until it is complete and on stable storage, the file has the name COW.partial; a command that is
 /// killed leaves it under that one, and the next one refuses to overwrite it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   ubd create work.cow golden.img
+  ubd create --allocate fast.cow golden.img
   ubd create --diff update.cow golden.img new-golden.img")]
 pub(crate) struct Create {
     /// Bytes in a sector, of which the COW file has all or none
@@ -52,7 +58,10 @@ pub(crate) struct Create {
     /// Have the disk be NEW, by what differs from BACKING
     #[arg(long, requires = "new")]
     diff: bool,
-    /// Say nothing of how far --diff is
+    /// Take the space of the whole disk now
+    #[arg(long)]
+    allocate: bool,
+    /// Say nothing of how far --diff or --allocate is
     #[arg(short, long)]
     quiet: bool,
     /// The new COW file
@@ -116,6 +125,9 @@ impl Create {
         };
         let made = Unfinished::create(path)?;
         made.file.set_len(layout.file_len())?;
+        if self.allocate {
+            allocate(&made.file, &layout, self.quiet)?;
+        }
         let count = match new {
             Some(new) => write_difference(&made.file, &layout, &old, &new, self.quiet)?,
             None => 0,
@@ -142,6 +154,15 @@ fn open_new(path: &Path, size: u64) -> Result<Image> {
     let new = Image::of(layer, 0, &[])?;
     new.tell_missing()?;
     Ok(new)
+}
+
+/// Gives all of the disk its blocks.
+fn allocate(file: &File, layout: &Layout, quiet: bool) -> Result {
+    let mut progress = Progress::new("allocate", layout.size, quiet);
+    let (start, end) = (layout.data_offset, layout.file_len());
+    file.allocate(start, end, |at| progress.at(at - start))?;
+    progress.end();
+    Ok(())
 }
 
 /// Writes the sectors in which `new` differs from `old`, and their bits. Returns how many.
