@@ -13,10 +13,29 @@ disk_of() {
 # suits PATH CELL: a first write is one to what is not allocated, or not copied.
 suits() {
 	case $2 in
-	*-randread-*) [[ $1 != loop*-sparse ]] ;;
+	*-randread-*) [[ $1 != loop*-sparse && $1 != ubd-cow-a* ]] ;;
 	*-overwrite-*) [[ $1 != *-sparse && $1 != dm-snapshot* && $1 != ubd-cow* ]] ;;
 	*) [[ $1 = *-sparse || $1 = dm-snapshot* || $1 = ubd-cow* ]] ;;
 	esac
+}
+
+make_ubd_cow_allocated_direct() {
+	parameters=(direct_io=1)
+	make_ubd_cow_allocated
+}
+
+# Space is taken ahead in pieces of a MiB.
+make_ubd_cow_ahead_direct() {
+	local setting
+
+	make_ubd_cow_fresh
+	unmake
+	modprobe rnull_ubd
+	loaded=1 device=/dev/ubda folder=/sys/kernel/config/ubd/0
+	mkdir $folder
+	for setting in file="$work/cow" direct_io=1 allocate=1048576 power=1; do
+		echo "${setting#*=}" >"$folder/${setting%%=*}"
+	done
 }
 
 count() {

@@ -10,7 +10,7 @@ mkdir -p $work
 cd $work || exit
 place=tmpfs
 mixed=$work/mixed
-device='' snapshot='' loaded='' direct=1
+device='' snapshot='' loaded='' folder='' direct=1
 loops=() parameters=()
 
 # describe: what the results must name.
@@ -124,10 +124,13 @@ make_ubd_cow_fresh() {
 # Zeros in place of its holes: a first write then costs no more than what the
 # driver does for it, and not the file system's search for a place.
 make_ubd_cow_allocated() {
+	local kept=("${parameters[@]}")
+
 	make_ubd_cow_fresh
 	unmake
 	cp --sparse=never cow allocated
 	mv allocated cow
+	parameters=("${kept[@]}")
 	load "ubd0=$work/cow"
 }
 
@@ -147,8 +150,9 @@ unmake() {
 	for each in "${loops[@]}"; do
 		losetup -d "$each"
 	done
+	[ -z "$folder" ] || { echo 0 >"$folder/power"; rmdir "$folder"; }
 	[ -z "$loaded" ] || modprobe -r rnull_ubd
-	loops=() parameters=() snapshot='' loaded='' device='' direct=1
+	folder='' loops=() parameters=() snapshot='' loaded='' device='' direct=1
 }
 
 # count CELL: requests of a cell; in real time, more, as chance is at work.

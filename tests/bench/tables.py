@@ -15,6 +15,7 @@ TITLES = {
     "ubd-plain": "ubd, plain image",
     "ubd-cow-fresh": "ubd, COW, fresh",
     "ubd-cow-allocated": "ubd, COW, fresh, no holes",
+    "ubd-cow-ahead": "ubd, COW, fresh, a MiB ahead",
     "ubd-cow-mixed": "ubd, COW, every second block written",
 }
 BESIDE = ("loop", "loop-sparse", "dm-snapshot", "file", "brd")
