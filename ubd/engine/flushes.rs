@@ -4,7 +4,11 @@
 //! reboot, and when a unit goes.
 
 use crate::ubd::kernel::compat::smp_mb;
-use crate::ubd::{files::image::Image, kernel::completion::Completion};
+use crate::ubd::{
+    files::image::Image,
+    kernel::completion::Completion,
+    kernel::held::HeldArc, //
+};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -139,16 +143,19 @@ impl Flushes {
         }
     }
 
-    /// Flushes `image`. May sleep, for long. Returns what [`Image::flush`] does.
-    pub(crate) fn flush(&self, image: &Image) -> Result {
+    /// Flushes the image. May sleep, for long. Returns which one that was, and what
+    /// [`Image::flush`] does.
+    pub(crate) fn flush(&self, image: &HeldArc<Image>) -> (Arc<Image>, Result) {
         self.durable.xchg(FLUSHING, Full);
+        // Not before: what is written to another one, when it is exchanged, is marked again.
+        let image = image.get();
         let result = image.flush();
         match result {
             // What was written meanwhile stays marked.
             Ok(()) => drop(self.durable.cmpxchg(FLUSHING, CLEAN, Full)),
             Err(_) => drop(self.durable.xchg(CHANGED, Full)),
         }
-        result
+        (image, result)
     }
 
     /// Ends all, and has no more added, when nobody would come for them. May sleep.

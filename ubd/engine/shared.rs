@@ -15,16 +15,18 @@ use crate::ubd::{
     files::image::Image,
     kernel::blk_mq::{Command, Flag, IoCompletionBatch, Request, RequestStack},
     kernel::configfs_item::Dependency,
+    kernel::held::HeldArc,
     kernel::thread::Scope,
     kernel::workqueue::Workqueue,
-    options::Letters,
+    options::{Flags, Letters},
 };
 use kernel::{
+    new_mutex,
     prelude::*,
     sync::aref::ARef,
     sync::atomic::{Atomic, Full, Relaxed},
     sync::rcu,
-    sync::{Arc, SetOnce},
+    sync::{Arc, Mutex, SetOnce},
     task::Task,
 };
 
@@ -53,7 +55,10 @@ const QUEUES: usize = FLUSH + 1;
 #[pin_data]
 pub(crate) struct Shared {
     /// The unit's files.
-    pub(crate) image: Arc<Image>,
+    pub(crate) image: HeldArc<Image>,
+    /// Held by the one who changes what is set of the image, and by the one who exchanges it.
+    #[pin]
+    pub(crate) settings: Mutex<()>,
     /// What else its user said of it.
     pub(crate) identity: Identity,
     /// What knows whether the disk is open.
@@ -97,7 +102,8 @@ impl Shared {
         slow_workqueue: Arc<Workqueue>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            image,
+            image: HeldArc::new(image),
+            settings <- new_mutex!((), "ubd_image_settings"),
             identity,
             dependency,
             last_close,
@@ -120,7 +126,8 @@ impl Shared {
     /// numbers.
     pub(super) fn served(&self) -> impl Iterator<Item = (usize, &Queue)> {
         // Without direct I/O no read comes to a queue.
-        let step = if self.image.tries_direct_io() { 1 } else { 2 };
+        let direct = self.image.get().tries_direct_io();
+        let step = if direct { 1 } else { 2 };
         let all = self.queues.iter().enumerate().take(2 * self.hw_queues);
         all.step_by(step)
     }
@@ -178,6 +185,19 @@ impl Shared {
         }
     }
 
+    /// Whether memory has been swapped out to the unit.
+    pub(crate) fn is_swapped_to(&self) -> bool {
+        self.swap.is_used()
+    }
+
+    /// The flags of the unit's option, without what is for no file that it has now: a COW file that
+    /// came later is none whose header is data.
+    pub(crate) fn flags(&self) -> Flags {
+        let mut flags = self.identity.flags;
+        flags.data &= self.image.get().top().is_ok_and(|top| top.map.is_none());
+        flags
+    }
+
     /// Whether every write has to be durable before it ends.
     pub(crate) fn is_sync(&self) -> bool {
         self.identity.flags.sync
@@ -202,7 +222,7 @@ impl Shared {
     ///
     /// May sleep, but not for a file. Returns `ENOMEM`.
     pub(crate) fn start_flush(&self) -> Result<Option<Arc<Flush>>> {
-        let flush = self.flushes.add(&self.image)?;
+        let flush = self.flushes.add(&self.image.get())?;
         if flush.is_some() {
             self.wake_up_queue(FLUSH);
         }
@@ -226,7 +246,7 @@ impl Shared {
         pr_err!(
             "ubd{}: could not be flushed at its {when}, {} bitmap pages are {what}: {e:?}\n",
             Letters(self.identity.unit),
-            self.image.dirty_pages()
+            self.image.get().dirty_pages()
         );
     }
 
@@ -241,10 +261,10 @@ impl Shared {
     }
 
     /// Has it told if there is anything new to tell of the unit. To be called when a request was
-    /// carried out that changes it, in any context.
+    /// carried out on `image` that changes it, in any context.
     #[inline]
-    pub(crate) fn check_watch(&self) {
-        Watch::check(&self.watch, &self.image, &self.slow_workqueue);
+    pub(crate) fn check_watch(&self, image: &Image) {
+        Watch::check(&self.watch, image, &self.slow_workqueue);
     }
 
     /// Has the space that is left looked at. May be called in any context.
@@ -254,19 +274,22 @@ impl Shared {
 
     /// Carries out a request that has to wait for a disk. May sleep.
     pub(super) fn serve_cold(&self, rq: Request) {
-        let result = io::do_io(&self.image, &rq);
-        self.schedule_writeback();
-        self.check_watch();
+        let result = self.image.of(&rq).and_then(|image| {
+            let result = io::do_io(image, &rq);
+            self.schedule_writeback(image);
+            self.check_watch(image);
+            result
+        });
         if rq.command() != Command::Read {
             self.mark_changed();
         }
         rq.end(result);
     }
 
-    /// Has dirty pages of the bitmap, if there are any, written in a while. May be called in any
-    /// context.
-    pub(crate) fn schedule_writeback(&self) {
-        if !self.timed.load(Relaxed) && self.image.is_dirty() && !self.timed.xchg(true, Full) {
+    /// Has dirty pages of the bitmap of `image`, if there are any, written in a while. May be
+    /// called in any context.
+    pub(crate) fn schedule_writeback(&self, image: &Image) {
+        if !self.timed.load(Relaxed) && image.is_dirty() && !self.timed.xchg(true, Full) {
             self.wake_up_queue(FLUSH);
         }
     }
@@ -287,22 +310,22 @@ impl Shared {
     /// Carries out a request that changes a unit with swap on it. It must not be left to its file
     /// system to end a write: where that made room for it there is more to do at the end, in a
     /// thread that waits for memory. May sleep.
-    fn do_swap(&self, rq: &Request) -> Result {
+    fn do_swap(&self, image: &Image, rq: &Request) -> Result {
         let write = rq.command() == Command::Write;
-        let block_device = || self.image.top().is_ok_and(|top| top.file.is_block_device());
+        let block_device = || image.top().is_ok_and(|top| top.file.is_block_device());
         if !write && !block_device() && self.swap.set_punched() {
             self.wake_up_queue(FLUSH);
         }
         if write {
-            io::settle(&self.image, rq);
+            io::settle(image, rq);
         }
         let no_reclaim = (write && self.swap.takes_reserves()).then(Scope::no_reclaim);
-        let result = io::do_io(&self.image, rq);
+        let result = io::do_io(image, rq);
         drop(no_reclaim);
         if !self.swap.is_used() {
             // A new time is a change to the file system, for which its journal may have to take
             // memory. The first write has left one that tells that the file was changed.
-            self.image.keep_times();
+            image.keep_times();
             self.mark_swap_used();
         }
         result
@@ -313,12 +336,14 @@ impl Shared {
         let Some(queue) = self.queues.get(number) else {
             return;
         };
-        let image = &*self.image;
+        // Before the image is looked up: as long as one of these has not ended it stays.
+        let requests = queue.take();
+        let image = &*self.image.get();
         let direct = image.tries_direct_io();
         let reads = is_of_reads(number);
         // Where one request can make another wait for long, what is done must not wait with it.
         let mut batch = IoCompletionBatch::new(image.is_in_memory());
-        for rq in queue.take() {
+        for rq in requests {
             let swap = direct && !reads && (self.swap.is_used() || rq.flags().contains(Flag::Swap));
             let rq = match !direct || swap {
                 true => Some(rq),
@@ -332,7 +357,7 @@ impl Shared {
                 continue;
             }
             let result = match swap {
-                true => self.do_swap(&rq),
+                true => self.do_swap(image, &rq),
                 false => io::do_io(image, &rq),
             };
             if !direct && rq.flags().contains(Flag::Swap) {
@@ -342,18 +367,18 @@ impl Shared {
             batch.end(rq, result);
         }
         drop(batch);
-        self.schedule_writeback();
-        self.check_watch();
+        self.schedule_writeback(image);
+        self.check_watch(image);
     }
 
     /// Carries out what is on the queue of flushes and in [`Self::flushes`], and writes dirty
     /// pages. May sleep.
     pub(super) fn serve_flushes(&self, queue: &Queue) {
-        self.swap.check(&self.image);
+        self.swap.check(&self.image.get());
         let asked = self.flushes.take();
         let written = RequestStack::new();
         for rq in queue.take() {
-            let result = io::do_io(&self.image, &rq);
+            let result = self.image.of(&rq).and_then(|image| io::do_io(image, &rq));
             if rq.flags().contains(Flag::Swap) {
                 self.mark_swap_used();
             }
@@ -365,15 +390,15 @@ impl Shared {
         // Before the flush, and its looks at the marks: what gets dirty meanwhile is seen by
         // whoever makes it so.
         self.timed.xchg(false, Full);
-        let result = self.flushes.flush(&self.image);
+        let (image, result) = self.flushes.flush(&self.image);
         if let Err(e) = result {
             // Nobody may ever ask for it again.
-            if self.image.is_dirty() && !self.image.has_failed() {
+            if image.is_dirty() && !image.has_failed() {
                 self.timed.store(true, Relaxed);
-                self.image.report_writeback_error(e);
+                image.report_writeback_error(e);
             }
         }
-        self.check_watch();
+        self.check_watch(&image);
         for rq in written.take() {
             rq.end(result);
         }

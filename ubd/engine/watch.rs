@@ -75,6 +75,18 @@ impl Watch {
         *slot = Some(watched);
     }
 
+    /// Tells of `image` from now on, which has taken the place of the other one, and that the unit
+    /// has other files. May sleep, for the file system.
+    pub(crate) fn replace(&self, image: Arc<Image>) {
+        let mut slot = self.watched.lock();
+        let Some(watched) = &mut *slot else { return };
+        let old = core::mem::replace(&mut watched.image, image);
+        watched.events.tell(FOLDER, c"file", c"UBD_FILE=changed");
+        self.look(watched);
+        drop(slot);
+        drop(old);
+    }
+
     /// Tells nothing any more, and does not have the image any more. May sleep.
     pub(crate) fn stop(&self) {
         let watched = self.watched.lock().take();

@@ -106,7 +106,7 @@ impl Worker {
             });
             queue.set_noticed();
             if flush {
-                shared.swap.check(&shared.image);
+                shared.swap.check(&shared.image.get());
             }
             let timed_out = woken == Woken::TimedOut;
             let asked = flush && shared.flushes.any();
@@ -155,7 +155,7 @@ impl Body for Worker {
     /// A flush serves all that wait for one. Otherwise a disk is not to stand still while the one
     /// who has woken the thread goes on.
     fn is_batch(&self) -> bool {
-        self.role == Role::Queue(FLUSH) || !self.shared.image.tries_direct_io()
+        self.role == Role::Queue(FLUSH) || !self.shared.image.get().tries_direct_io()
     }
 
     fn run(&self) {

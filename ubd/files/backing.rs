@@ -12,7 +12,7 @@ use crate::ubd::{
 use kernel::{fmt, prelude::*};
 
 /// How many COW files may lie upon each other.
-const DEPTH_MAX: usize = 8;
+pub(super) const DEPTH_MAX: usize = 8;
 
 /// What a file is to a COW file that has a disk of some size.
 enum Fit {

@@ -17,7 +17,7 @@ use kernel::{prelude::*, sync::Arc};
 const NEW_SECTOR_SIZE: u32 = 512;
 
 /// The alignment of bitmap and data of a COW file that is made here, in bytes.
-const NEW_ALIGNMENT: u32 = 4096;
+pub(super) const NEW_ALIGNMENT: u32 = 4096;
 
 impl Opening<'_> {
     /// Makes a COW file over `backing` at `path`; of `file`, which has no COW header, if that is
@@ -42,14 +42,7 @@ impl Opening<'_> {
         let cow = self.read_header(&file, &backing)?;
         let size = match &cow {
             Some(cow) if cow.size() == file.size() => {
-                self.last_error.say(fmt!(
-                    "{}: {}: its length and its disk's are the same, {} bytes: \
-                     a COW file over it could not say which is meant",
-                    self.label,
-                    Abbreviated(&backing),
-                    file.size()
-                ));
-                return Err(EINVAL);
+                return Err(self.ambiguous(&backing, file.size()));
             }
             Some(cow) => cow.size(),
             None => file.size(),
@@ -118,6 +111,17 @@ impl Opening<'_> {
         self.image(top, lower, size)
     }
 
+    /// Says that a COW file can't be over the one at `path`, and returns `EINVAL`.
+    pub(super) fn ambiguous(&self, path: &[u8], len: u64) -> Error {
+        self.last_error.say(fmt!(
+            "{}: {}: its length and its disk's are the same, {len} bytes: \
+             a COW file over it could not say which is meant",
+            self.label,
+            Abbreviated(path)
+        ));
+        EINVAL
+    }
+
     /// Whether `file` is what a crash leaves of a file that [`Self::fill`] was at work on, with
     /// nothing in it that anybody can miss.
     fn is_unfinished(&self, file: &File, path: &[u8], layout: &Layout) -> Result<bool> {
@@ -130,7 +134,13 @@ impl Opening<'_> {
     }
 
     /// Makes `file`, which has no data from the bitmap on, a COW file.
-    fn fill(&self, file: &File, path: &[u8], header: &Header<'_>, layout: &Layout) -> Result {
+    pub(super) fn fill(
+        &self,
+        file: &File,
+        path: &[u8],
+        header: &Header<'_>,
+        layout: &Layout,
+    ) -> Result {
         // The header comes last: only with all else in place is this a COW file.
         file.truncate(layout.file_len())?;
         file.sync()?;

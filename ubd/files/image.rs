@@ -162,7 +162,7 @@ impl Image {
         let Ok(Layer { file, map, .. }) = self.top() else {
             return false;
         };
-        match map {
+        match map.as_deref() {
             None => file.has_hole(0, self.size()),
             Some(Map { layout, .. }) => {
                 file.has_hole(layout.bitmap_offset, layout.bitmap_len)
@@ -194,7 +194,7 @@ impl Image {
 
     /// What makes the file that is written a COW file, if it is one.
     pub(super) fn top_map(&self) -> Option<&Map> {
-        self.layers.first()?.map.as_ref()
+        self.layers.first()?.map.as_deref()
     }
 
     /// Whether an error has made the image read-only for good.

@@ -18,7 +18,7 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     sync::atomic::{Atomic, Full, Relaxed},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, SetOnce},
 };
 
 /// What makes a file a COW file.
@@ -57,7 +57,7 @@ pub(crate) struct Layer {
     /// Its path, as the user or a COW header has it.
     pub(crate) path: KVec<u8>,
     /// `None` for a plain file.
-    pub(crate) map: Option<Map>,
+    pub(crate) map: Option<Arc<Map>>,
     /// Whether a read may be tried where it must not wait for a disk.
     reads_at_once: bool,
     /// Whether a read past the page cache may be started there. Goes once at most, as below.
@@ -69,11 +69,18 @@ pub(crate) struct Layer {
     pub(super) alignment: Option<DirectAlignment>,
     /// Whether it is. Goes once at most, when the file refuses it after all.
     pub(super) direct: Atomic<bool>,
+    /// What is kept open for its lock, see [`Self::keep_open`].
+    lock: SetOnce<Arc<File>>,
 }
 
 impl Layer {
     /// A layer of `file`; with a map if it is a COW file. May sleep. Returns `ENOMEM`.
-    pub(crate) fn new(file: File, path: KVec<u8>, map: Option<Map>) -> Result<Self> {
+    pub(crate) fn new(file: File, path: KVec<u8>, map: Option<Arc<Map>>) -> Result<Self> {
+        Self::of(Arc::new(file, GFP_KERNEL)?, path, map)
+    }
+
+    /// As [`Self::new`], of a file that others have, too.
+    pub(super) fn of(file: Arc<File>, path: KVec<u8>, map: Option<Arc<Map>>) -> Result<Self> {
         let in_memory = file.is_in_memory();
         // A block device takes its inode's lock whatever is asked for.
         let reads_at_once = in_memory || file.can_read_nowait() && !file.is_block_device();
@@ -84,7 +91,7 @@ impl Layer {
         let reads_direct_at_once = alignment.is_some() && file.can_read_direct_at_once();
         let zeroing_unit = file.device_limits().logical_block_size.max(1).into();
         Ok(Self {
-            file: Arc::new(file, GFP_KERNEL)?,
+            file,
             path,
             map,
             reads_at_once,
@@ -92,13 +99,15 @@ impl Layer {
             zeroing_unit,
             alignment,
             direct: Atomic::new(false),
+            lock: SetOnce::new(),
         })
     }
 
     /// A layer of the same open file, of whose bitmap nothing was read. May sleep. Returns
     /// `ENOMEM`.
     pub(super) fn anew(&self) -> Result<Self> {
-        let map = self.map.as_ref().map(|map| Map::new(map.layout));
+        let anew = |map: &Arc<Map>| Ok::<_, Error>(Arc::new(Map::new(map.layout)?, GFP_KERNEL)?);
+        let map = self.map.as_ref().map(anew);
         Ok(Self {
             file: self.file.clone(),
             path: bytes(&self.path)?,
@@ -108,7 +117,35 @@ impl Layer {
             zeroing_unit: self.zeroing_unit,
             alignment: self.alignment,
             direct: Atomic::new(self.direct.load(Relaxed)),
+            lock: self.kept_lock(),
         })
+    }
+
+    /// A layer of the same open file and the same bitmap. May sleep. Returns `ENOMEM`.
+    pub(super) fn again(&self) -> Result<Self> {
+        Ok(Self {
+            lock: self.kept_lock(),
+            ..Self::of(self.file.clone(), bytes(&self.path)?, self.map.clone())?
+        })
+    }
+
+    /// Keeps `file` open as long as this layer is there, as it has the lock of this one's file.
+    pub(super) fn keep_open(&self, file: &Arc<File>) {
+        self.lock.populate(file.clone());
+    }
+
+    fn kept_lock(&self) -> SetOnce<Arc<File>> {
+        let kept = SetOnce::new();
+        if let Some(file) = self.lock.as_ref() {
+            kept.populate(file.clone());
+        }
+        kept
+    }
+
+    /// A layer of the same file and the same bitmap that is not written: of `file`, which is the
+    /// same [opened once more](File::reopen). May sleep. Returns `ENOMEM`.
+    pub(super) fn sealed(&self, file: Arc<File>) -> Result<Self> {
+        Self::of(file, bytes(&self.path)?, self.map.clone())
     }
 
     /// What direct I/O to the file has to be aligned to. `None` if it has none, or, as a file in

@@ -13,5 +13,6 @@ pub(crate) mod last_error;
 pub(crate) mod layer;
 pub(crate) mod open;
 mod reset;
+pub(crate) mod snapshot;
 mod space;
 pub(crate) mod usage;

@@ -349,10 +349,11 @@ impl Opening<'_> {
 
     pub(super) fn layer(&self, file: File, path: &[u8], cow: Option<Cow>) -> Result<Layer> {
         let map = match cow {
-            Some(Cow { layout, .. }) => Some(
-                Map::new(layout)
-                    .map_err(|e| self.failed(path, "has a bitmap too large to keep", e))?,
-            ),
+            Some(Cow { layout, .. }) => {
+                let map = Map::new(layout)
+                    .map_err(|e| self.failed(path, "has a bitmap too large to keep", e))?;
+                Some(Arc::new(map, GFP_KERNEL)?)
+            }
             None => None,
         };
         Layer::new(file, bytes(path)?, map)

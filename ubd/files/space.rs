@@ -250,7 +250,7 @@ impl Image {
 
 /// The map of a layer that has a limit, and that.
 fn limited(layer: &Layer) -> Option<(&Map, u64)> {
-    let map = layer.map.as_ref()?;
+    let map = layer.map.as_deref()?;
     match map.space.limit.load(Relaxed) {
         0 => None,
         limit => Some((map, limit)),

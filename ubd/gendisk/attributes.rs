@@ -59,7 +59,7 @@ impl Attribute<Shared> for File {
     const NAME: &'static CStr = c"file";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        line(out, fmt!("{}", Escaped(&shared.image.top()?.path)))
+        line(out, fmt!("{}", Escaped(&shared.image.get().top()?.path)))
     }
 }
 
@@ -70,7 +70,7 @@ impl Attribute<Shared> for BackingFile {
     const NAME: &'static CStr = c"backing_file";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        for layer in shared.image.layers().iter().skip(1) {
+        for layer in shared.image.get().layers().iter().skip(1) {
             line(out, fmt!("{}", Escaped(&layer.path)))?;
         }
         Ok(())
@@ -83,7 +83,7 @@ impl Attribute<Shared> for FlagLetters {
     const NAME: &'static CStr = c"flags";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        line(out, fmt!("{}", shared.identity.flags))
+        line(out, fmt!("{}", shared.flags()))
     }
 }
 
@@ -93,7 +93,7 @@ impl Attribute<Shared> for CowSectors {
     const NAME: &'static CStr = c"cow_sectors";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        line(out, fmt!("{}", shared.image.used()? >> SECTOR_SHIFT))
+        line(out, fmt!("{}", shared.image.get().used()? >> SECTOR_SHIFT))
     }
 }
 
@@ -103,7 +103,7 @@ impl Attribute<Shared> for Used {
     const NAME: &'static CStr = c"used";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        line(out, fmt!("{}", shared.image.used()?))
+        line(out, fmt!("{}", shared.image.get().used()?))
     }
 }
 
@@ -113,7 +113,7 @@ impl Attribute<Shared> for Limit {
     const NAME: &'static CStr = c"limit";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        line(out, fmt!("{}", shared.image.limit()))
+        line(out, fmt!("{}", shared.image.get().limit()))
     }
 }
 
@@ -121,7 +121,8 @@ impl Action<Shared> for Limit {
     const NAME: &'static CStr = c"limit";
 
     fn store(shared: &Shared, _capacity: Capacity<'_>, text: &[u8]) -> Result {
-        shared.image.set_limit(parse_bytes(text)?)?;
+        let _settings = shared.settings.lock();
+        shared.image.get().set_limit(parse_bytes(text)?)?;
         shared.look_at_space();
         Ok(())
     }
@@ -133,7 +134,7 @@ impl Attribute<Shared> for LowSpace {
     const NAME: &'static CStr = c"low_space";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        line(out, fmt!("{}", shared.image.low_space()))
+        line(out, fmt!("{}", shared.image.get().low_space()))
     }
 }
 
@@ -141,7 +142,8 @@ impl Action<Shared> for LowSpace {
     const NAME: &'static CStr = c"low_space";
 
     fn store(shared: &Shared, _capacity: Capacity<'_>, text: &[u8]) -> Result {
-        shared.image.set_low_space(parse_bytes(text)?)?;
+        let _settings = shared.settings.lock();
+        shared.image.get().set_low_space(parse_bytes(text)?)?;
         shared.look_at_space();
         Ok(())
     }
@@ -153,7 +155,7 @@ impl Attribute<Shared> for Allocate {
     const NAME: &'static CStr = c"allocate";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        line(out, fmt!("{}", shared.image.allocation()))
+        line(out, fmt!("{}", shared.image.get().allocation()))
     }
 }
 
@@ -174,7 +176,7 @@ impl Attribute<Shared> for DirtyPages {
     const NAME: &'static CStr = c"dirty_pages";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        line(out, fmt!("{}", shared.image.dirty_pages()))
+        line(out, fmt!("{}", shared.image.get().dirty_pages()))
     }
 }
 
@@ -184,9 +186,10 @@ impl Attribute<Shared> for State {
     const NAME: &'static CStr = c"state";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        let state = if shared.image.has_failed() {
+        let image = shared.image.get();
+        let state = if image.has_failed() {
             "failed"
-        } else if shared.image.is_read_only() {
+        } else if image.is_read_only() {
             "read-only"
         } else {
             "ok"
@@ -201,7 +204,10 @@ impl Attribute<Shared> for DirectIo {
     const NAME: &'static CStr = c"direct_io";
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
-        line(out, fmt!("{}", u8::from(shared.image.has_direct_io())))
+        line(
+            out,
+            fmt!("{}", u8::from(shared.image.get().has_direct_io())),
+        )
     }
 }
 
@@ -214,8 +220,10 @@ impl Action<Shared> for Rescan {
         if text.trim_ascii() != b"1" {
             return Err(EINVAL);
         }
+        let _settings = shared.settings.lock();
         shared
             .image
+            .get()
             .revalidate_size(|size| capacity.set(size.div_ceil(u64::from(SECTOR_SIZE))))
     }
 }

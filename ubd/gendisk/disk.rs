@@ -16,6 +16,7 @@ use crate::ubd::{
     gendisk::ioctl,
     kernel::blk_mq::{num_online_queues, Command, Flag, Operations, Request, TagSet},
     kernel::configfs_item::Dependency,
+    kernel::file::File,
     kernel::gen_disk::{GenDisk, GenDiskBuilder},
     kernel::module::MAJOR,
     kernel::platform::Device,
@@ -30,6 +31,7 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::Arc,
+    time::{Delta, Instant, Monotonic},
     uaccess::UserPtr, //
 };
 
@@ -50,23 +52,26 @@ impl Operations for Ubd {
 
     fn queue_rq(shared: &Shared, queue: usize, rq: Request, last: bool) {
         match rq.command() {
-            // What would wait, which is what most file systems can't but do for direct I/O, goes to
-            // a thread.
-            Command::Read if shared.image.tries_direct_io() => {
-                let noio = Scope::no_io();
-                let rq = io::start_direct_at_once(&shared.image, rq);
-                drop(noio);
-                if let Some(rq) = rq {
-                    shared.add(queue, rq);
-                }
-            }
             Command::Read => {
                 let noio = Scope::no_io();
-                let result = io::read(&shared.image, &rq, Wait::Never);
-                drop(noio);
-                match result {
-                    Err(e) if e == EAGAIN => shared.add_cold(rq),
-                    result => rq.end(result),
+                let found = shared.image.of(&rq).map(|image| {
+                    (!image.tries_direct_io()).then(|| io::read(image, &rq, Wait::Never))
+                });
+                match found {
+                    // What would wait, which is what most file systems can't but do for direct I/O,
+                    // goes to a thread.
+                    Ok(None) => {
+                        // The request can end, and its image go, before this is done with it.
+                        let image = shared.image.get();
+                        let rq = io::start_direct_at_once(&image, rq);
+                        drop(noio);
+                        if let Some(rq) = rq {
+                            shared.add(queue, rq);
+                        }
+                    }
+                    Ok(Some(Err(e))) if e == EAGAIN => shared.add_cold(rq),
+                    Ok(Some(result)) => rq.end(result),
+                    Err(e) => rq.end(Err(e)),
                 }
             }
             // The submitter may hold a journal handle of the file system above, under which
@@ -87,14 +92,20 @@ impl Operations for Ubd {
     }
 
     fn done(shared: &Shared, rq: Request, result: Result<usize>) {
-        match io::end_direct(&shared.image, &rq, result) {
+        let ended = shared.image.of(&rq).map(|image| {
+            io::end_direct(image, &rq, result).inspect(|_| {
+                // Before the end, behind which the unit can go.
+                if rq.command() != Command::Read {
+                    shared.schedule_writeback(image);
+                }
+                shared.check_watch(image);
+            })
+        });
+        match ended.unwrap_or_else(|e| Some(Err(e))) {
             Some(result) => {
                 if rq.command() != Command::Read {
-                    // Before the end, behind which the unit can go.
-                    shared.schedule_writeback();
                     shared.mark_changed();
                 }
-                shared.check_watch();
                 rq.end(result);
             }
             None => shared.add_cold(rq),
@@ -183,7 +194,7 @@ impl Disk {
         let disk = builder.build(&name, &device, tags, shared.clone())?;
         shared
             .watch
-            .start(shared.image.clone(), disk.events().clone());
+            .start(shared.image.get(), disk.events().clone());
         Ok(Self {
             _watched: Watched(shared.clone()),
             disk,
@@ -194,9 +205,9 @@ impl Disk {
         })
     }
 
-    /// The files.
-    pub(crate) fn image(&self) -> &Image {
-        &self.shared.image
+    /// The files, as they are now.
+    pub(crate) fn image(&self) -> Arc<Image> {
+        self.shared.image.get()
     }
 
     /// What else was said of the unit.
@@ -206,9 +217,14 @@ impl Disk {
 
     /// The flags that are in force: read-only is also what cannot be written.
     pub(crate) fn flags(&self) -> Flags {
-        let mut flags = self.identity().flags;
+        let mut flags = self.asked_flags();
         flags.read_only = self.image().is_read_only();
         flags
+    }
+
+    /// The flags that were asked for, as far as they are for the files that there are now.
+    pub(crate) fn asked_flags(&self) -> Flags {
+        self.shared.flags()
     }
 
     /// See [`Shared::start_flush`].
@@ -224,6 +240,39 @@ impl Disk {
     /// What is done at the last close.
     pub(crate) fn last_close(&self) -> &Arc<LastClose> {
         &self.shared.last_close
+    }
+
+    /// Has `image` take the place of the image that there is. First `settings` is run, when nobody
+    /// changes what is set of that any more, and then `seal`, when all requests have ended, and
+    /// those that come wait. Returns how long they did.
+    ///
+    /// May sleep, for long. Returns what the two do, and changes nothing then.
+    pub(crate) fn exchange(
+        &self,
+        image: &Arc<Image>,
+        settings: impl FnOnce() -> Result,
+        seal: impl FnOnce() -> Result,
+    ) -> Result<Delta> {
+        let _settings = self.shared.settings.lock();
+        settings()?;
+        let start = Instant::<Monotonic>::now();
+        let held = self.disk.hold();
+        let replaced = seal().and_then(|()| self.shared.image.replace(image.clone(), &held));
+        drop(held);
+        let held = start.elapsed();
+        drop(replaced?);
+        self.shared.watch.replace(image.clone());
+        Ok(held)
+    }
+
+    /// Whether memory has been swapped out to the unit.
+    pub(crate) fn is_swapped_to(&self) -> bool {
+        self.shared.is_swapped_to()
+    }
+
+    /// See [`GenDisk::has_file`].
+    pub(crate) fn has_file(&self, file: &File) -> bool {
+        self.disk.has_file(file)
     }
 
     /// See [`GenDisk::claim`].

@@ -28,7 +28,11 @@ const IDENTITY_WORDS: usize = 256;
 /// cylinders wraps.
 pub(crate) fn geometry(shared: &Shared) -> (u8, u8, u16) {
     let cylinder = u64::from(HEADS) * u64::from(SECTORS) * u64::from(SECTOR_SIZE);
-    (HEADS, SECTORS, (shared.image.size() / cylinder) as u16)
+    (
+        HEADS,
+        SECTORS,
+        (shared.image.get().size() / cylinder) as u16,
+    )
 }
 
 /// Carries out an ioctl. All structures are the same for 32-bit callers.

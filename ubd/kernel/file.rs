@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use kernel::{bindings, error, prelude::*};
 
 mod limits;
+mod sealed;
 mod space;
 mod sync;
 
@@ -82,9 +83,9 @@ pub(crate) enum Through {
 ///
 /// # Invariants
 ///
-/// `0` is a file opened by `filp_open()`, which is closed when `self` is dropped. Outside of
-/// [`File::open`] it can be read by its `read_iter` operation and, if it is open for writing,
-/// written by its `write_iter` operation.
+/// `0` is a file opened by `filp_open()` or `dentry_open()`, which is closed when `self` is
+/// dropped. Outside of [`File::open`] it can be read by its `read_iter` operation and, if it is
+/// open for writing, written by its `write_iter` operation.
 pub(crate) struct File(NonNull<bindings::file>);
 
 // SAFETY: A `struct file` is reference counted and may be used and closed by any thread.

@@ -9,6 +9,8 @@
 
 use super::attribute::Groups;
 use super::blk_mq::{Operations, TagSet};
+use super::file::File;
+use super::held::Held;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -78,6 +80,20 @@ impl<T: Operations> GenDisk<T> {
     pub(crate) fn unclaim(&self) {
         let _locked = self.open_mutex().lock();
         self.private.claimed.store(false, Relaxed);
+    }
+
+    /// Waits until the disk's requests have ended, and holds those that come, until what this
+    /// returns is dropped. May sleep, for long.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        // SAFETY: By the type invariant the disk was added, and is deleted when it is dropped, so
+        // that its queue is there.
+        unsafe { Held::new((*self.disk.as_ptr()).queue) }
+    }
+
+    /// Whether `file` is in a file system on this disk, see [`File::is_on`].
+    pub(crate) fn has_file(&self, file: &File) -> bool {
+        // SAFETY: By the type invariant the disk was added, and is deleted when it is dropped.
+        unsafe { file.is_on(self.disk) }
     }
 
     /// A way to tell those who watch the disk.

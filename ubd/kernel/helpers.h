@@ -55,6 +55,9 @@ bool ubd_file_is_missing_disk(struct file *file, unsigned int major);
 void ubd_file_no_readahead(struct file *file);
 int ubd_file_invalidate_failed_writeback(struct file *file, int *error);
 int ubd_file_sync(struct file *file, loff_t start, loff_t end, bool *lost);
+int ubd_file_sync_all(struct file *file, bool *lost);
+struct file *ubd_file_reopen(struct file *file);
+bool ubd_file_is_on_disk(struct file *file, struct gendisk *disk);
 ssize_t ubd_file_write_direct(struct file *file, const struct kvec *pieces,
 			      unsigned int count, loff_t pos, bool durable,
 			      bool *lost);

@@ -16,6 +16,7 @@ pub(crate) mod configfs_item;
 pub(crate) mod direct_io;
 pub(crate) mod file;
 pub(crate) mod gen_disk;
+pub(crate) mod held;
 pub(crate) mod iov_iter;
 pub(crate) mod killable_thread;
 pub(crate) mod major;

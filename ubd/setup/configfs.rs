@@ -84,6 +84,7 @@ impl configfs::GroupOperations for Root {
                 low_space: 10,
                 reset: 11,
                 allocate: 12,
+                snapshot: 13,
             ],
         };
         let unit = options::parse_unit(name.to_bytes()).map_err(|e| {
@@ -94,7 +95,7 @@ impl configfs::GroupOperations for Root {
         let settings = self.units.with(unit, |_, disk| match disk {
             // Read-only only if that was asked for: what was in the way may be gone the next time.
             Some(disk) => Ok(Settings {
-                flags: disk.identity().flags,
+                flags: disk.asked_flags(),
                 ..Settings::of(disk)?
             }),
             None => Ok(Settings::default()),

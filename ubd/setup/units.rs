@@ -2,11 +2,13 @@
 
 //! The table of units, and what can become of one.
 //!
-//! A unit is detached, being attached, attached, or being detached. Its lock is held to look at
-//! that or to change it, and by nobody who may wait for a file: opening, flushing and closing files
-//! is done by the one who has put the unit into one of the states in between, which nobody else
-//! takes it out of. Who has the disk of a unit that is attached is the table; while it is being
-//! detached, the one who detaches it.
+//! A unit is detached, being attached, attached, or being detached, reset or snapshotted. Its lock
+//! is held to look at that or to change it, and by nobody who may wait for a file: opening,
+//! flushing and closing files is done by the one who has put the unit into one of the states in
+//! between, which nobody else takes it out of. Who has the disk of a unit that is attached is the
+//! table; while it is being detached or reset, the one who does that. While a snapshot is made of
+//! it the table has it, as it is in use, and the one who makes that a reference, which is gone
+//! before the unit is attached again.
 //!
 //! Files are opened by a kernel thread for the task that attaches, so that it can be killed while a
 //! file stands still. The thread then undoes what it has done, when it can.
@@ -45,12 +47,16 @@ use kernel::{
 mod attach;
 mod reset;
 mod slot;
+mod snapshot;
 
 pub(crate) use slot::Slot;
 use slot::Table;
 
 /// How long a reboot waits for all units to be flushed, in milliseconds.
 const REBOOT_MS: u32 = 60_000;
+
+/// Why something can't be done with a unit now.
+const BUSY: &str = "somebody else is attaching, detaching, resetting or snapshotting it";
 
 /// What a unit is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +71,8 @@ pub(crate) enum State {
     Detaching,
     /// Its COW file is being made anew.
     Resetting,
+    /// It gets another COW file, and has its disk all the while.
+    Snapshotting,
 }
 
 impl fmt::Display for State {
@@ -75,6 +83,7 @@ impl fmt::Display for State {
             Self::Attached => "attached",
             Self::Detaching => "detaching",
             Self::Resetting => "resetting",
+            Self::Snapshotting => "snapshotting",
         })
     }
 }
@@ -83,9 +92,9 @@ impl fmt::Display for State {
 #[pin_data]
 struct Unit {
     number: usize,
-    /// The disk is there when the unit is attached.
+    /// The disk is there when the unit is attached, and while a snapshot is made of it.
     #[pin]
-    state: Mutex<(State, Option<Disk>)>,
+    state: Mutex<(State, Option<Arc<Disk>>)>,
     dependency: Arc<Dependency>,
     #[pin]
     last_error: LastError,
@@ -103,25 +112,25 @@ impl Unit {
         })
     }
 
-    fn set(&self, state: State, disk: Option<Disk>) {
+    fn set(&self, state: State, disk: Option<Arc<Disk>>) {
         *self.state.lock() = (state, disk);
     }
 
     /// Takes the disk of a unit for what `state` says, if it is attached and `is_wanted` says so of
     /// it. Returns `EBUSY` while somebody else does such a thing.
-    fn take(&self, to: State, is_wanted: impl FnOnce(&Disk) -> bool) -> Result<Option<Disk>> {
+    fn take(&self, to: State, is_wanted: impl FnOnce(&Disk) -> bool) -> Result<Option<Arc<Disk>>> {
         let mut state = self.state.lock();
         match (state.0, &state.1) {
             (State::Attached, Some(disk)) if is_wanted(disk) => {}
             (State::Attached | State::Detached, _) => return Ok(None),
-            (State::Attaching | State::Detaching | State::Resetting, _) => return Err(EBUSY),
+            _ => return Err(EBUSY),
         }
         state.0 = to;
         Ok(state.1.take())
     }
 
     /// Gives back the disk of a unit that was taken.
-    fn put_back(&self, disk: Disk) {
+    fn put_back(&self, disk: Arc<Disk>) {
         let last_close = disk.last_close().clone();
         self.set(State::Attached, Some(disk));
         // It may have come in between.
@@ -132,7 +141,7 @@ impl Unit {
     /// done by `closed`.
     ///
     /// Returns the disk, which can be opened then, when it could not be flushed.
-    fn detach(&self, disk: Disk, closed: impl FnOnce()) -> Result<(), (Error, Disk)> {
+    fn detach(&self, disk: Arc<Disk>, closed: impl FnOnce()) -> Result<(), (Error, Arc<Disk>)> {
         if let Err(e) = self.flush_claimed(&disk) {
             return Err((e, disk));
         }
@@ -243,7 +252,7 @@ impl Units {
                 .keep(fmt!("ubd{}: not detached: {why}", Letters(unit.number)));
         };
         let Some(disk) = unit.take(State::Detaching, |_| true).inspect_err(|_| {
-            keep("somebody else is attaching, detaching or resetting it");
+            keep(BUSY);
         })?
         else {
             return Ok(());
@@ -281,7 +290,7 @@ impl Units {
             return f(State::Detached, None);
         };
         let state = slot.unit.state.lock();
-        f(state.0, state.1.as_ref())
+        f(state.0, state.1.as_deref())
     }
 }
 

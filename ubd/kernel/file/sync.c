@@ -54,6 +54,16 @@ int ubd_file_sync(struct file *file, loff_t start, loff_t end, bool *lost)
 	return ret;
 }
 
+/* As fsync(): the file's times, too. *lost is as above. */
+int ubd_file_sync_all(struct file *file, bool *lost)
+{
+	errseq_t before = READ_ONCE(file->f_wb_err);
+	int ret = vfs_fsync(file, 0);
+
+	*lost = ubd_file_lost(file, before, ret);
+	return ret;
+}
+
 /*
  * Writes past the page cache, at pos, what lies in memory in so many pieces, and
  * as with O_DSYNC if durable. *lost is as above, and as for a sync of which no

@@ -10,6 +10,7 @@ use kernel::{bindings, error, ffi::c_uint, prelude::*};
 
 extern "C" {
     fn ubd_file_sync(file: *mut bindings::file, start: i64, end: i64, lost: *mut bool) -> i32;
+    fn ubd_file_sync_all(file: *mut bindings::file, lost: *mut bool) -> i32;
     fn ubd_file_write_direct(
         file: *mut bindings::file,
         pieces: *const bindings::kvec,
@@ -56,6 +57,14 @@ impl File {
         let mut lost = false;
         // SAFETY: By the type invariant the file is open.
         let result = unsafe { ubd_file_sync(self.as_ptr(), start, end, &mut lost) };
+        error::to_result(result).map_err(|error| SyncError { error, lost })
+    }
+
+    /// As [`Self::sync`], and makes the file's times durable, too, as `fsync(2)`.
+    pub(crate) fn sync_all(&self) -> Result<(), SyncError> {
+        let mut lost = false;
+        // SAFETY: By the type invariant the file is open.
+        let result = unsafe { ubd_file_sync_all(self.as_ptr(), &mut lost) };
         error::to_result(result).map_err(|error| SyncError { error, lost })
     }
 

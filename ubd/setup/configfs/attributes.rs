@@ -103,7 +103,7 @@ impl configfs::AttributeOperations<5> for FolderData {
 
     fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         let on = match folder.state()? {
-            State::Attached | State::Detaching | State::Resetting => 1,
+            State::Attached | State::Detaching | State::Resetting | State::Snapshotting => 1,
             State::Attaching | State::Detached => 0,
         };
         line(page, fmt!("{on}"))
@@ -219,6 +219,21 @@ impl configfs::AttributeOperations<12> for FolderData {
             settings.usage.allocate = allocate;
             Ok(())
         })
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<13> for FolderData {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        let snapshotting = folder.state()? == State::Snapshotting;
+        line(page, fmt!("{}", u8::from(snapshotting)))
+    }
+
+    fn store(folder: &Self, page: &[u8]) -> Result {
+        folder.settings.lock().cut = None;
+        folder.snapshot(page)
     }
 }
 

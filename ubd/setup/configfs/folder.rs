@@ -101,6 +101,28 @@ impl Folder {
         })
     }
 
+    /// Has the unit write to a new COW file at the path `text` from now on.
+    pub(super) fn snapshot(&self, text: &[u8]) -> Result {
+        let path = text.strip_suffix(b"\n").unwrap_or(text);
+        if path.len() >= TEXT_MAX {
+            // There may be more to come.
+            return Err(ENAMETOOLONG);
+        }
+        if path.is_empty() || path.contains(&0) {
+            return Err(EINVAL);
+        }
+        let mut copied = Ok(());
+        let made = |disk: &Disk| {
+            let attached = Settings::of(disk);
+            let mut settings = self.settings.lock();
+            // Without the memory for the new path none is better than the old one.
+            copied = attached.as_ref().map(|_| ()).map_err(|e| *e);
+            settings.take_snapshot(attached.unwrap_or_default());
+        };
+        Units::snapshot(&self.place.units, self.place.unit, bytes(path)?, made)?;
+        copied
+    }
+
     pub(super) fn attach(&self) -> Result {
         let unit = self.place.unit;
         // Others look at them meanwhile.

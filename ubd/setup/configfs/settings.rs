@@ -62,6 +62,18 @@ impl Settings {
         })
     }
 
+    /// Has the files be those of a unit that has got another COW file: the old ones must not be
+    /// written any more. Its backing file is named whether or not it was before, as the header that
+    /// names it is new.
+    pub(super) fn take_snapshot(&mut self, attached: Self) {
+        let [file, backing, _] = attached.texts;
+        let [own_file, own_backing, _] = &mut self.texts;
+        *own_file = file;
+        *own_backing = backing;
+        self.flags.data = false;
+        self.create = false;
+    }
+
     /// Has the paths that were written be those of an attached unit, which are absolute.
     pub(super) fn take_paths(&mut self, attached: Self) {
         let [file, backing, _] = attached.texts;

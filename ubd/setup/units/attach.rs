@@ -96,6 +96,7 @@ impl Attaching {
             .inspect_err(|e| {
                 last_error.say(fmt!("{label}: no disk could be made: {e:?}"));
             })?;
+            let disk = Arc::new(disk, GFP_KERNEL)?;
             // To look for partitions it was opened.
             killable_thread::flush_delayed_fput();
             // Whoever has opened it in the meantime keeps it.

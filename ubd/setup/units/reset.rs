@@ -6,7 +6,7 @@
 //! The files stay open, and their locks with them. A kernel thread does it, as with files that are
 //! opened.
 
-use super::{attach::Owned, Slot, State, Units};
+use super::{attach::Owned, Slot, State, Units, BUSY};
 use crate::ubd::{
     files::last_error::LastError, gendisk::disk::Disk, kernel::configfs_item::DependencyGuard,
     kernel::killable_thread, options::Letters,
@@ -33,7 +33,7 @@ impl Units {
 /// A unit that is being reset. When this is dropped it is attached again, or detached if its disk
 /// is gone.
 struct Resetting {
-    disk: Option<Disk>,
+    disk: Option<Arc<Disk>>,
     slot: Slot<Arc<Units>>,
     _in_use: DependencyGuard,
 }
@@ -49,7 +49,7 @@ impl Resetting {
         };
         let disk = unit
             .take(State::Resetting, |_| true)
-            .map_err(|e| fail(e, "somebody else is attaching, detaching or resetting it"))?
+            .map_err(|e| fail(e, BUSY))?
             .ok_or_else(|| fail(ENXIO, "it is not attached"))?;
         let this = Self {
             disk: Some(disk),
@@ -63,7 +63,7 @@ impl Resetting {
     }
 
     fn disk(&self) -> Result<&Disk> {
-        self.disk.as_ref().ok_or(EIO)
+        self.disk.as_deref().ok_or(EIO)
     }
 
     fn run(mut self) -> Result {
@@ -108,7 +108,7 @@ impl Resetting {
             })?;
         // To look for partitions it was opened.
         killable_thread::flush_delayed_fput();
-        self.disk = Some(disk);
+        self.disk = Some(Arc::new(disk, GFP_KERNEL)?);
         Ok(())
     }
 }
