@@ -86,7 +86,7 @@ raw() {
 }
 
 # Parts can be chosen: crash_teeth.sh does.
-parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs ext4-ahead xfs-ahead new reset}}
+parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs ext4-ahead xfs-ahead new reset snapshot}}
 # Where all is slow, those that have the driver do different things.
 [ -z "$slow" ] || parts="device direct ext4"
 part() {
@@ -253,6 +253,74 @@ anew() {
 }
 
 ! part reset || anew
+
+# Snapshots of a unit that is written all the while: after a crash the last new
+# file that can be attached has all that was flushed.
+
+cat >after <<END
+#!/bin/bash
+# after LAST_MARK: what the last file has that can be attached; for "logwrites states".
+cd "$work" || exit
+made=\$(grep -c '^snapshot-' seen)
+flushed=\$(sed -n 's/^flushed-//p' seen | tail -n 1)
+for ((i = 4; i >= made; i--)); do
+	# What was not finished has no header, and would be a plain image.
+	[ "\$(head -c 4 mnt/cow\$i 2>/dev/null | tr -d '\\0')" = OOOM ] || continue
+	dmesg --clear
+	modprobe rnull_ubd ubd0=\$PWD/mnt/cow\$i direct_io=\$(cat direct) || exit
+	[ ! -b /dev/ubda ] || break
+	modprobe -r rnull_ubd
+done
+if ((i < made)); then
+	echo "of \$made snapshots the last one can't be attached:"
+	ls -l --time-style=+%s mnt
+	dmesg --notime | grep '^rnull_ubd: '
+	exit 1
+fi
+dd if=/dev/ubda of=disk bs=1M iflag=direct status=none
+modprobe -r rnull_ubd || exit
+[ \$i = \$made ] || echo -n "one that was not told, "
+python3 "$e2e/moments.py" left disk "\${flushed:-0}"
+END
+chmod +x after
+
+snapshots() {
+	local fs=$1 writer i
+	made "$fs" 64M
+	logged
+	mkdir -p mnt
+	mount /dev/mapper/logged mnt
+	truncate -s 2M mnt/base
+	sync
+	echo "$2" >direct
+	load "ubd0=$work/mnt/cow0:$work/mnt/base" direct_io="$2"
+	mkdir $folders/0
+	rm -f counter*
+	marked begin
+	python3 "$e2e/moments.py" mark /dev/ubda counter logged &
+	writer=$!
+	for i in {1..4}; do
+		wait_for sh -c "[ \$(tr -d ' ' <counter) -gt $((i * 30)) ]"
+		check "snapshot $i on $fs, direct_io=$2" sh -c "echo $work/mnt/cow$i >$folders/0/snapshot"
+		marked "snapshot-$i"
+	done
+	wait_for sh -c "[ \$(tr -d ' ' <counter) -gt 180 ]"
+	touch counter.stop
+	wait $writer
+	is "the writer has no error" $? 0
+	marked end
+	rmdir $folders/0
+	unload
+	umount mnt
+	unlogged
+	with_crashed
+	result "snapshots on $fs, direct_io=$2: crashes" crashes states log start crashed.img "$crashed" \
+		"$fs" mnt begin end --seed "$seed" --repeat "$([ -n "$points" ] && echo 8 || echo 2)" \
+		--points "${points:-12}" ./after
+	without_crashed
+}
+
+! part snapshot || { snapshots ext4 0; snapshots xfs 1; }
 
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 
