@@ -107,6 +107,17 @@ impl Snapshot {
             return Err(opening.failed(path, "is on the unit's own disk", EINVAL));
         }
         let path = &*opening.absolute(&file, path)?;
+        // What a file system above writes may change on its way, as it was told that it can.
+        let stable = |file: &File| file.device_limits().stable_writes;
+        if opening.usage.direct && stable(&file) && !stable(&top.file) {
+            pr_warn!(
+                "{}: {}: no direct I/O, its device wants pages that do not change; the page cache \
+                 is used\n",
+                opening.label,
+                Abbreviated(path)
+            );
+            opening.usage.direct = false;
+        }
         let header = header(&top.path, mtime, &layout);
         opening
             .fill(&file, path, &header, &layout)
