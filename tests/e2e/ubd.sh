@@ -128,6 +128,29 @@ guest_units() {
 	finds "reset of a plain image" 1 "ubd: ubdb: not reset: EINVAL" -- reset "$("$ubd" attach plain)"
 	"$ubd" detach --all
 
+	# Snapshots of what is in use, with the file systems on it frozen.
+
+	truncate -s 24M disk
+	mkfs.ext4 -q disk
+	"$ubd" attach disk >out
+	mkdir mnt
+	mount /dev/ubda mnt
+	echo first >mnt/file
+	finds "snapshot --freeze on the unit's own disk" 1 "mnt/top" "own disk" -- snapshot --freeze ubda mnt/top
+	finds "snapshot on the unit's own disk" 1 "own disk" -- snapshot ubda mnt/top
+	rm mnt/top
+	check "snapshot --freeze" sh -c "'$ubd' --json snapshot --freeze ubda top >json"
+	is "it says what was frozen" "$(field json frozen) $(field json file) $(field json backing_file)" \
+		"['$PWD/mnt'] $PWD/top $PWD/disk"
+	check "it is thawed" sh -c "echo second >mnt/file && sync"
+	check "the moment's file system is clean" e2fsck -fn disk
+	finds "a file that is there" 1 "top" EEXIST -- snapshot --freeze ubda top
+	check "it is thawed after that, too" sh -c "echo third >mnt/file && sync"
+	umount mnt
+	finds "snapshot of what is not attached" 1 "ubdc: is not attached" -- snapshot ubdc other
+	"$ubd" detach --all
+	rm disk top
+
 	# What can't be attached leaves nothing.
 
 	finds "no such file" 1 "ubd: ubda: ubd0=missing: missing: cannot be opened" ENOENT -- attach missing

@@ -17,6 +17,7 @@ mod list;
 mod rebase;
 mod reset;
 mod show;
+mod snapshot;
 
 /// A command, with its options and files.
 #[derive(Subcommand)]
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Show(show::Show),
     Detach(detach::Detach),
     Reset(reset::Reset),
+    Snapshot(snapshot::Snapshot),
     Create(create::Create),
     Info(info::Info),
     Check(check::Check),
@@ -45,6 +47,7 @@ impl Command {
             Command::Show(show) => show.run(out),
             Command::Detach(detach) => detach.run(out),
             Command::Reset(reset) => reset.run(out),
+            Command::Snapshot(snapshot) => snapshot.run(out),
             Command::Create(create) => create.run(out),
             Command::Info(info) => info.run(out),
             Command::Check(check) => check.run(out),
