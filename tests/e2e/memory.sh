@@ -41,6 +41,53 @@ for where in failslab fail_page_alloc; do
 	unload
 done
 
+# A snapshot: the thread that makes it, too, can fail at any of them, and then the
+# unit has what it had. A new thread of the kernel is as the one that starts them.
+mountpoint -q /sys/kernel/config || mount -t configfs config /sys/kernel/config
+config=/sys/kernel/config/ubd
+inject=/sys/kernel/debug/failslab
+model pattern base $((2 << 20)) base
+cp base want
+# shellcheck disable=SC2119
+load
+mkdir $config/0
+echo "$work/snap0" >$config/0/file
+echo "$work/base" >$config/0/backing_file
+echo 1 >$config/0/power
+made=0 failed=0 wrong=
+echo 1 >/proc/2/make-it-fail
+for ((i = 1; i <= $(scaled 200); i++)); do
+	was=$(cat $config/0/file)
+	[ $((i % 4)) != 0 ] || model write /dev/ubda want $((i * 4096)) 4096 "$i"
+	echo 4 >$inject/probability
+	if echo "$work/snap$i" >$config/0/snapshot; then
+		result=$work/snap$i made=$((made + 1))
+	else
+		result=$was failed=$((failed + 1))
+	fi 2>/dev/null
+	echo 0 >$inject/probability
+	[ "$(cat $config/0/file)" = "$result" ] || wrong+=" $i: $(cat $config/0/file)"
+	if [ "$(wc -l </sys/block/ubda/ubd/backing_file)" = 8 ]; then
+		model cmp /dev/ubda want --direct || wrong+=" $i"
+		echo 0 >$config/0/power
+		echo 1 >$config/0/power || wrong+=" $i: $(cat $config/0/last_error)"
+		model cmp /dev/ubda want --direct || wrong+=" $i"
+		echo 0 >$config/0/power
+		rm snap*
+		cp want base
+		echo "$work/snap0" >$config/0/file
+		echo "$work/base" >$config/0/backing_file
+		echo 1 >$config/0/power
+	fi
+done
+echo 0 >/proc/2/make-it-fail
+is "snapshots: the unit has the files that it should have" "$wrong" ""
+check "snapshots: some were made ($made), and some not ($failed)" test $made -gt 2 -a $failed -gt 2
+check "snapshots: the disk has what was written" model cmp /dev/ubda want --direct
+echo 0 >$config/0/power
+rmdir $config/0
+unload
+
 # Each time another allocation, of all that attaching takes.
 seed=${UBD_SEED:-${RNULL_UBD_SEED:-1}}
 note "UBD_SEED=$seed"

@@ -227,7 +227,131 @@ load_and_snapshots() {
 }
 load_and_snapshots tmpfs "$work" 0
 load_and_snapshots "ext4, direct I/O" "$work/fs" 1
-rmdir $config/0 $config/1
+rmdir $config/1
 umount fs
+
+# Disks that fail: below the new file, and below the old one.
+
+# table NAME TABLE: make the device, or give it another table while it is in use.
+table() {
+	if [ -b "/dev/mapper/$1" ]; then
+		dmsetup load "$1" --table "$2"
+		dmsetup resume --noflush --nolockfs --noudevsync "$1"
+	else
+		dmsetup create --noudevsync "$1" --table "$2"
+		dmsetup mknodes "$1"
+	fi
+}
+for what in new old; do
+	truncate -s 0 "$what.img"
+	truncate -s 24M "$what.img"
+done
+new_loop=$(losetup --show -f new.img) old_loop=$(losetup --show -f old.img)
+new_size=$(blockdev --getsz "$new_loop") old_size=$(blockdev --getsz "$old_loop")
+mkfs.ext4 -q new.img
+good_new="0 $new_size linear $new_loop 0" bad_new="0 $new_size flakey $new_loop 0 0 1 1 error_writes"
+good_old="0 $old_size linear $old_loop 0" bad_old="0 $old_size flakey $old_loop 0 0 1 1 error_writes"
+table new "$good_new"
+mkdir bad
+mount /dev/mapper/new bad
+rm -f cow top
+attach 0 file="$work/cow" backing_file="$work/back" direct_io=0 flags=
+before=$(settings 0)
+cp back.want cow.want
+table new "$bad_new"
+fails "a new file that can't be written" "Input/output error" snapshot 0 "$work/bad/top"
+told "a new file that can't be written" 0 "$work/bad/top" EIO
+is "the unit has not failed" "$(cat /sys/block/ubda/ubd/state)" ok
+unchanged "a new file that can't be written"
+power 0 0
+umount bad
+table new "$good_new"
+dmsetup remove --noudevsync new
+
+table old "$good_old"
+model make-cow cow.start back --shape none
+dd if=cow.start of=/dev/mapper/old bs=64k conv=fsync status=none
+attach 0 file=/dev/mapper/old backing_file="$work/back"
+check "a COW file on a device" model write /dev/ubda cow.want 0 4096 device
+check "takes a snapshot" snapshot 0 "$work/top"
+cp back.want cow.want
+model write /dev/ubda cow.want 0 4096 device
+exec 3<>/dev/ubda
+check "which is written" model write /dev/ubda cow.want 8192 4096 device
+exec 3<&-
+power 0 0
+rm top
+attach 0 file=/dev/mapper/old backing_file="$work/back"
+dd if=/dev/ubda of=old.want bs=1M iflag=direct status=none
+exec 3<>/dev/ubda
+dd if=/dev/zero of=/dev/ubda bs=4k seek=40 count=4 oflag=direct status=none
+table old "$bad_old"
+mark
+fails "what was written can't be made durable" "Input/output error" snapshot 0 "$work/top"
+told "what was written can't be made durable" 0 flushed EIO
+is "the unit has failed, as by any flush" "$(cat /sys/block/ubda/ubd/state)" failed
+is "it has the file that it had" "$(cat $config/0/file)" /dev/mapper/old
+is "the new one is empty" "$(stat -c %s top)" 0
+fails "another one" "Input/output error" snapshot 0 "$work/top"
+exec 3<&-
+table old "$good_old"
+power 0 0
+dmsetup remove --noudevsync old
+losetup -d "$new_loop" "$old_loop"
+
+# Snapshots, resets, opens, and power, by many at once: nothing but the end is
+# certain.
+
+rm -f race*
+attach 0 file="$work/race0" backing_file="$work/back" flags=
+rounds=$(scaled 20)
+snapshots() {
+	local i
+	for ((i = 0; i < rounds; i++)); do
+		snapshot 0 "$work/race$1.$i"
+		snapshot 0 "$work/race.$i"
+	done
+}
+cycles() {
+	local i
+	for ((i = 0; i < rounds; i++)); do
+		power 0 0
+		power 0 1
+		set_up 0 reset=1
+		[ $((i % 4)) != 0 ] || echo 1 >$config/0/detach_on_close
+	done
+}
+uses() {
+	local i
+	for ((i = 0; i < rounds * 2; i++)); do
+		dd if=/dev/zero of=/dev/ubda bs=64k count=4 seek="$1" oflag=direct conv=nocreat,fsync
+		cat $config/0/{file,backing_file,state,snapshot,power} /sys/block/ubda/ubd/*
+		echo 0 >/sys/block/ubda/ubd/low_space
+		rmdir $config/0
+	done
+}
+pids=()
+for job in "snapshots 1" "snapshots 2" cycles cycles "uses 1" "uses 2"; do
+	$job >/dev/null 2>&1 &
+	pids+=($!)
+done
+wait "${pids[@]}"
+[ -d $config/0 ] || mkdir $config/0
+wait_for grep -qx -e attached -e detached $config/0/state
+if [ "$(power 0)" = 1 ]; then
+	dd if=/dev/ubda of=race.want bs=1M iflag=direct status=none
+	file=$(cat $config/0/file)
+	check "at once: it is detached" wait_for power 0 0
+	check "at once: it is attached by its settings" power 0 1
+	is "at once: with the same file" "$(cat $config/0/file)" "$file"
+	check "at once: and is the same disk" model cmp /dev/ubda race.want --direct
+else
+	note "at once: it is detached at the end"
+	[ -n "$(cat $config/0/file)" ] || set_up 0 file="$work/race0" backing_file="$work/back"
+	check "at once: it can be attached" power 0 1
+fi
+set_up 0 detach_on_close=0
+power 0 0
+rmdir $config/0
 
 plan
