@@ -8,6 +8,7 @@ use clap::Subcommand;
 mod attach;
 mod check;
 mod commit;
+mod convert;
 mod create;
 mod detach;
 mod diff;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Info(info::Info),
     Check(check::Check),
     Commit(commit::Commit),
+    Convert(convert::Convert),
     Rebase(rebase::Rebase),
     Diff(diff::Diff),
     #[command(hide = true)]
@@ -52,6 +54,7 @@ impl Command {
             Command::Info(info) => info.run(out),
             Command::Check(check) => check.run(out),
             Command::Commit(commit) => commit.run(out),
+            Command::Convert(convert) => convert.run(out),
             Command::Rebase(rebase) => rebase.run(out),
             Command::Diff(diff) => diff.run(out),
             Command::Generate(generate) => generate.run(out),

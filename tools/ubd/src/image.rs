@@ -122,9 +122,14 @@ impl Layer {
 impl Cow {
     /// The COW file at `path`.
     pub(crate) fn open(path: &Path, access: Access) -> Result<Self> {
-        match Layer::open(path, access)? {
+        Self::of(File::open(path, access)?)
+    }
+
+    /// The COW file that `file` is.
+    pub(crate) fn of(file: File) -> Result<Self> {
+        match Layer::of(file)? {
             Layer::Cow(cow) => Ok(cow),
-            Layer::Raw(_) => Err(format!("{}: is no COW file", shown(path)).into()),
+            Layer::Raw(file) => Err(format!("{}: is no COW file", shown(file.path())).into()),
         }
     }
 

@@ -23,6 +23,7 @@ mod json;
 mod manual;
 mod output;
 mod progress;
+mod qcow2;
 mod table;
 mod unfinished;
 mod units;
