@@ -120,7 +120,15 @@ void ubd_view_enter(struct ubd_view *view);
 void ubd_view_leave(struct ubd_view *view);
 void ubd_view_put(struct ubd_view *view);
 void ubd_flush_delayed_fput(void);
-void ubd_killable_thread_exit(struct completion *ended);
+/*
+ * What a thread is to do: run() gets the job, which it frees, and returns what is
+ * to be completed when the thread has ended, or NULL.
+ */
+struct ubd_job {
+	struct completion *(*run)(struct ubd_job *job);
+};
+
+int ubd_killable_thread(void *job);
 
 struct file *ubd_file_with_release(const struct file_operations *fops,
 				   void *data);

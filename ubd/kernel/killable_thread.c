@@ -89,12 +89,16 @@ void ubd_flush_delayed_fput(void)
 }
 
 /*
- * Ends the calling kernel thread, which has a reference of this module. Whoever
- * waits for that has one, too, and finds that the thread's is gone; if there is
- * nobody, ended is NULL.
+ * The main function of a kernel thread that has a reference of this module, for
+ * a struct ubd_job. Whoever waits for the end has a reference, too, and finds that
+ * the thread's is gone. The end is here, and not in Rust, for objtool: a function
+ * of ours that does not return it would only know by its own list.
  */
-void ubd_killable_thread_exit(struct completion *ended)
+int ubd_killable_thread(void *data)
 {
+	struct ubd_job *job = data;
+	struct completion *ended = job->run(job);
+
 	if (!ended)
 		module_put_and_kthread_exit(0);
 	module_put(THIS_MODULE);

@@ -23,7 +23,7 @@ extern "C" {
     fn ubd_view_put(view: *mut RawView);
     fn ubd_flush_delayed_fput();
     fn ubd_module_get();
-    fn ubd_killable_thread_exit(ended: *mut bindings::completion);
+    fn ubd_killable_thread(job: *mut kernel::ffi::c_void) -> i32;
 }
 
 /// The `struct ubd_view` of `killable_thread.c`.
@@ -123,7 +123,14 @@ impl Waiter {
     }
 }
 
+/// What a thread is to do. Begins as the `struct ubd_job` of `helpers.h` does.
+///
+/// # Invariants
+///
+/// `main` is [`main::<F>`](main).
+#[repr(C)]
 struct Job<F> {
+    main: unsafe extern "C" fn(*mut Job<F>) -> *mut bindings::completion,
     run: F,
     view: View,
     waiter: Arc<Waiter>,
@@ -140,16 +147,19 @@ where
     F: FnOnce(&Waiter) -> Result + Send + 'static,
 {
     let waiter = Waiter::new()?;
+    // INVARIANT: `main` is that of `F`.
     let job = Job {
+        main: main::<F>,
         run: f,
         view: View::of_caller()?,
         waiter: waiter.clone(),
     };
     let job = KBox::into_raw(KBox::new(job, GFP_KERNEL)?);
-    // SAFETY: `job` is what `main` wants; the format takes the one string that it is given.
+    // SAFETY: `job` begins with what the thread calls, and is what that wants; the format takes the
+    // one string that it is given.
     let task = unsafe {
         bindings::kthread_create_on_node(
-            Some(main::<F>),
+            Some(ubd_killable_thread),
             job.cast(),
             bindings::NUMA_NO_NODE,
             c"%s".as_char_ptr(),
@@ -174,29 +184,28 @@ pub(crate) fn flush_delayed_fput() {
     unsafe { ubd_flush_delayed_fput() };
 }
 
+/// Does the job and frees it. Returns what the task waits for, which is there, as the module is,
+/// for as long as it does; null if it does not wait.
+///
 /// # Safety
 ///
-/// `data` must come from [`KBox::into_raw`] of an `Job<F>`, and the calling kernel thread have
-/// a reference of the module.
-unsafe extern "C" fn main<F>(data: *mut kernel::ffi::c_void) -> i32
+/// `job` must come from [`KBox::into_raw`].
+unsafe extern "C" fn main<F>(job: *mut Job<F>) -> *mut bindings::completion
 where
     F: FnOnce(&Waiter) -> Result,
 {
     // SAFETY: By this function's requirement.
-    let job = unsafe { KBox::from_raw(data.cast::<Job<F>>()) };
-    let Job { run, view, waiter } = KBox::into_inner(job);
+    let job = unsafe { KBox::from_raw(job) };
+    let Job {
+        run, view, waiter, ..
+    } = KBox::into_inner(job);
     view.apply(|| {
         waiter.result.populate(run(&waiter));
     });
     drop(view);
     let waits = waiter.committed.load(Relaxed) || waiter.commit();
-    let ended = match waits {
+    match waits {
         true => waiter.ended.as_ptr(),
         false => core::ptr::null_mut(),
-    };
-    drop(waiter);
-    // SAFETY: By this function's requirement. If the task waits it has the event, and the module,
-    // for as long. Does not return.
-    unsafe { ubd_killable_thread_exit(ended) };
-    0
+    }
 }
