@@ -11,13 +11,18 @@ use crate::ubd::{
     kernel::file::{Access, File},
     options::Abbreviated,
 };
-use kernel::{prelude::*, sync::Arc};
+use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
 
 /// The sector size of a COW file that is made here, in bytes.
 const NEW_SECTOR_SIZE: u32 = 512;
 
-/// The alignment of bitmap and data of a COW file that is made here, in bytes.
-pub(super) const NEW_ALIGNMENT: u32 = 4096;
+/// The alignment of bitmap and data of a COW file that is made here, in bytes. Where pages are
+/// larger it is theirs: past the page cache, no page of it may have data and a part of the bitmap.
+pub(super) const NEW_ALIGNMENT: u32 = if PAGE_SIZE > 4096 {
+    PAGE_SIZE as u32
+} else {
+    4096
+};
 
 impl Opening<'_> {
     /// Makes a COW file over `backing` at `path`; of `file`, which has no COW header, if that is
