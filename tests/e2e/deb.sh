@@ -4,8 +4,9 @@
 # when: all
 #
 # The Debian packages, as their user has them: in a new Debian with the kernel and
-# the headers of its archive, dkms builds the module; that Debian boots, attaches
-# the disks of /etc/ubdtab, mounts them, boots again, and removes the packages.
+# the headers of its archive, dkms builds the module; that Debian boots, does what the
+# examples of Documentation say, attaches the disks of /etc/ubdtab, mounts them, boots
+# with its root on a unit, boots again without, and removes the packages.
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
@@ -34,9 +35,46 @@ check() {
 files() {
 	find /etc /usr /var -xdev \( -name 'ubd*' -o -name '*[-_@]ubd*' -o -name '*rnull*' \)
 }
+ok() {
+	echo "ok $1"
+}
+not_ok() {
+	printf 'not ok %s\n' "$1"
+	echo "${2:-}" | sed 's/^/# /'
+}
 images=/var/lib/images
-case $(cat $images/boot 2>/dev/null) in
+state=$(cat $images/boot 2>/dev/null)
+# Its root on a unit over the disk that it was installed on, twice.
+if [ "$(findmnt -n -o SOURCE /)" = /dev/ubdb ]; then
+	state=unit-$(cat /root/unit 2>/dev/null)
+fi
+case $state in
+unit-)
+	check "what it was started from can't be written" sh -c '! dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=notrunc status=none'
+	is "the root is a unit over that" "$(cat /sys/block/ubdb/ubd/backing_file)" /dev/vda
+	is "no order was a loop" "$(journalctl -b -q --grep 'ordering cycle')" ""
+	echo kept >/root/unit
+	;;
+unit-kept)
+	ok "what was written to it is there"
+	check "its file system is sound" sh -c '! journalctl -b -q -k --grep "EXT4-fs (error|warning)"'
+	is "without an error" "$(journalctl -b -q -k --grep 'rnull_ubd: .*(could not|cannot)')" ""
+	;;
 '')
+	. /root/examples/pages.bash
+	cp /etc/fstab /etc/ubdtab /etc/exports /root
+	echo "127.0.0.1 server" >>/etc/hosts
+	systemctl start nfs-server
+	for page in /root/examples/*.rst; do
+		page_name=$(basename "$page" .rst)
+		run_page "$page" "/run/pages/$page_name"
+		[ ! -e /sys/module/rnull_ubd ] || is "$page_name: no unit is left" "$(ubd list -n)" ""
+		modprobe -r rnull_ubd 2>/dev/null
+	done
+	systemctl stop nfs-server
+	cp /root/fstab /root/ubdtab /root/exports /etc
+	systemctl daemon-reload
+
 	mkdir -p $images
 	truncate -s 64M $images/golden.img
 	mkfs.ext4 -q $images/golden.img
@@ -62,6 +100,7 @@ case $(cat $images/boot 2>/dev/null) in
 	echo 2 >$images/boot
 	;;
 2)
+	is "what was written with the root on a unit is not here" "$(cat /root/unit 2>&1)" "cat: /root/unit: No such file or directory"
 	is "after a boot it is mounted again, by /etc/fstab" "$(cat /mnt/file)" kept
 	check "systemd has nothing against that" sh -c '! systemctl --failed --no-legend | grep .'
 	is "no order was a loop" "$(journalctl -b -q --grep 'ordering cycle')" ""
@@ -118,10 +157,12 @@ version=${version#linux-headers-}
 # Nobody needs it after a crash of this machine.
 install=(apt-get -y --no-install-recommends -o DPkg::Options::=--force-unsafe-io install)
 # From the backports the kernel only: the rustc there is not the one that built it.
-run "${install[@]}" initramfs-tools zstd {linux-base,"linux-source-$series","linux-image-$version","linux-headers-$version"}/trixie-backports
+run "${install[@]}" initramfs-tools zstd mdadm nfs-kernel-server nfs-common squashfs-tools uml-utilities
+run "${install[@]}" {linux-base,"linux-source-$series","linux-image-$version","linux-headers-$version"}/trixie-backports
 cp "$work"/*.deb "$new/root"
 run sh -c "${install[*]} /root/*.deb"
 rm "$new"/root/*.deb
+cp -r "$work/examples" "$new/root"
 cp "$work/guest" "$new/usr/local/sbin"
 cp "$work/deb-test.service" "$new/etc/systemd/system"
 run systemctl enable deb-test.service
@@ -130,6 +171,8 @@ echo "/dev/vda / ext4 defaults 0 1" >"$new/etc/fstab"
 END
 chmod +x guest prepare
 echo "$kernel_series" >series
+mkdir examples
+cp "$e2e/pages.bash" "$top"/Documentation/example-*.rst examples
 cp "$packages"/*.deb .
 # The backports are on the mirror that mmdebstrap chose.
 # shellcheck disable=SC2016
@@ -154,6 +197,7 @@ is "it is for this kernel" "$(modinfo -F vermagic "$module" | cut -d' ' -f1)" "$
 check "of the Rust metadata it keeps less than 200 MB" \
 	test "$(du -sm debian/var/cache/rnull-ubd | cut -f1)" -lt 200
 is "and nothing of the source" "$(ls debian/var/tmp)" ""
+is "no compiler nor objtool has warned" "$(grep -i 'warning' debian/var/lib/dkms/rnull-ubd/*/"$version"/*/log/make.log)" ""
 
 # What is missing is said in one line each.
 # lacks NAME LINE PLACE [WITH]: that is said when the file PLACE of the new Debian is
@@ -189,16 +233,22 @@ case $accel in
 kvm) machine=(-accel kvm -cpu host) options= ;;
 *) machine=(-accel tcg -cpu "max,la57=off") options="lpj=4000000 tsc=reliable no_timer_check" ;;
 esac
-for boot in first second; do
+mke2fs -q -t ext4 -L changes changes 1G
+# What must not be written is so for QEMU, too.
+on_unit="root=/dev/ubdb ubdhost=LABEL=changes rnull_ubd.ubd1=/run/ubd-host/root.cow:/dev/vda"
+for boot in first unit unit-again second; do
 	: >out
+	root=root=/dev/vda read_only=
+	[[ $boot != unit* ]] || root=$on_unit read_only=,readonly=on
 	timeout -k 5 900 qemu-system-x86_64 -no-user-config -nodefaults -display none -no-reboot -machine pc \
 		"${machine[@]}" -smp 2 -m 1G -kernel "$image" -initrd "$initrd" \
-		-append "root=/dev/vda console=ttyS0 panic=-1 $options" \
-		-drive if=virtio,format=raw,file=disk -serial "file:console" -serial "file:out" </dev/null >qemu 2>&1
+		-append "$root console=ttyS0 panic=-1 $options" \
+		-drive "if=virtio,format=raw,file=disk$read_only" -drive if=virtio,format=raw,file=changes -serial "file:console" -serial "file:out" </dev/null >qemu 2>&1
 	while read -r line; do
 		case $line in
 		"ok "*) ok "$boot boot: ${line#ok }" ;;
 		"not ok "*) not_ok "$boot boot: ${line#not ok }" ;;
+		"#"*) echo "$line" ;;
 		esac
 	done < <(tr -d '\r' <out)
 	check "$boot boot: it came to its end" grep -q ^end out || { note "$(tail -n 40 console)"; break; }
