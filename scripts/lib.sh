@@ -51,10 +51,23 @@ hash_of() {
 	sha256sum | cut -c1-12
 }
 
-# kernel_image UML: the file below a tree that is booted, of User-mode Linux with
-# any text in UML.
+# kernel_image FLAVOUR: the file below a tree that is booted.
 kernel_image() {
-	if [ -n "$1" ]; then echo linux; else echo arch/x86/boot/bzImage; fi
+	case $1 in
+	uml) echo linux ;;
+	arm64*) echo arch/arm64/boot/Image ;;
+	*) echo arch/x86/boot/bzImage ;;
+	esac
+}
+
+# fetch PACKAGE: into the tool chain, what few tests need and is not part of it from
+# the start.
+fetch() {
+	step "fetching $1"
+	# shellcheck disable=SC2016
+	"$scripts/toolchain" bash -euc 'apt-get -q update && apt-get -qy --no-install-recommends install "$1"' fetch "$1" \
+		</dev/null >"$cache/fetch.log" 2>&1 ||
+		die "Debian's archive has no $1, or can't be reached (log: $cache/fetch.log)"
 }
 
 # driver_files: the driver's sources, one path below the checkout a line; what

@@ -7,6 +7,7 @@
 # previous: yes
 # kernel: release
 # smp: 1
+# arm64: yes
 
 . "$(dirname "$0")/lib.sh"
 

@@ -13,6 +13,7 @@ people a line that starts with `#`.
 """
 
 import hashlib
+import mmap
 import os
 import random
 import struct
@@ -82,9 +83,9 @@ def wrong():
         for size in (0, 1 << 63, (1 << 63) - (1 << 50), (1 << 64) - 1, (1 << 64) - 511):
             yield File(f"{name}: size {size}", changed(name, at_size, "Q", size), "size",
                        str(size), "1 at least" if size == 0 else str((1 << 63) - 1))
-        for ss in (0, 1, 256, 511, 513, 1000, 8192, 1 << 31, (1 << 32) - 1):
+        for ss in (0, 1, 256, 511, 513, 1000, 2 * mmap.PAGESIZE, 1 << 31, (1 << 32) - 1):
             yield File(f"{name}: sector size {ss}", changed(name, at_ss, "I", ss),
-                       f"sector size {ss}", "512", "4096")
+                       f"sector size {ss}", "512", str(mmap.PAGESIZE))
         if at_align:
             for align in (0, 1, 511, 513, 4097, (1 << 30) + 512, (1 << 32) - 1):
                 yield File(f"{name}: alignment {align}", changed(name, at_align, "I", align),

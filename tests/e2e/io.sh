@@ -4,6 +4,7 @@
 # Reads and writes, compared to the byte with the model, on plain images and
 # COW files, through the disk and then in the files themselves.
 # previous: yes
+# arm64: yes
 
 . "$(dirname "$0")/lib.sh"
 

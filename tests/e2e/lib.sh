@@ -106,6 +106,7 @@ if [ "${VM_KERNEL:-release}" = debug ]; then
 	# shellcheck disable=SC2034
 	[ "${VM_ACCEL:-}" = uml ] || { slow=1 scale=12; }
 fi
+[[ ${VM_KERNEL:-} != arm64* ]] || scale=30
 scale=${UBD_TEST_SCALE:-$scale}
 
 # scaled N: N, or less of it where the kernel is slow.

@@ -3,6 +3,7 @@
 #
 # A file whose length changes while it is attached: the disk follows when asked.
 # smp: 1
+# arm64: yes
 
 . "$(dirname "$0")/lib.sh"
 
