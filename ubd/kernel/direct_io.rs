@@ -6,7 +6,7 @@
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::file::File;
-use super::request::{Command, Direct, DirectData, Request};
+use super::request::{Command, DirectData, Request};
 use crate::ubd::kernel::compat::EOPNOTSUPP;
 use kernel::{
     bindings, error,
@@ -34,6 +34,18 @@ extern "C" {
         complete: unsafe extern "C" fn(*mut bindings::kiocb, c_long),
     ) -> isize;
     fn ubd_direct_end(iocb: *mut bindings::kiocb, write: bool);
+}
+
+/// A request as a file sees it that carries it out.
+///
+/// # Invariants
+///
+/// While I/O goes on, `iocb` is in use by the file, of which it holds a reference, and `users`
+/// counts the one who started it, until that is done with it, and the file.
+pub(super) struct Direct {
+    iocb: bindings::kiocb,
+    users: Atomic<u32>,
+    result: isize,
 }
 
 /// The error code with which an operation says that `ki_complete` will be called.

@@ -14,8 +14,9 @@ mod sealed;
 mod space;
 mod sync;
 
-pub(crate) use limits::DirectAlignment;
-pub(crate) use sync::{SyncError, DIRECT_PIECES};
+pub(crate) use super::file_terms::{
+    Access, DeviceLimits, DirectAlignment, Stat, SyncError, Through, DIRECT_PIECES,
+};
 
 extern "C" {
     fn ubd_file_lock(file: *mut bindings::file, exclusive: bool) -> i32;
@@ -44,41 +45,6 @@ extern "C" {
     ) -> isize;
 }
 
-/// How a file is opened.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// For reading only.
-    Read,
-    /// For reading and writing; the file must exist.
-    ReadWrite,
-    /// The same; if it is a block device, no file system and nobody else who claims it has it as
-    /// long as it is open.
-    Claim,
-    /// For reading and writing; the file must not exist and is created, with mode 0644.
-    Create,
-}
-
-/// What `stat` says of a file, as far as the driver cares.
-#[derive(Clone, Copy)]
-pub(crate) struct Stat {
-    /// What tells it from other files: the device that holds the file, and its inode number there.
-    /// Of a block device 0 and its own number, which all of its nodes have.
-    pub(crate) id: (u32, u64),
-    /// Time of the last modification, in whole seconds since 1970.
-    pub(crate) mtime: i64,
-}
-
-/// How a file is read or written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Through {
-    /// By the page cache.
-    Cache,
-    /// By the page cache, if that needs no waiting.
-    CacheOnly,
-    /// Past the page cache; offset, length and memory must be [aligned](DirectAlignment).
-    Direct,
-}
-
 /// An open file.
 ///
 /// # Invariants
@@ -95,6 +61,9 @@ unsafe impl Send for File {}
 unsafe impl Sync for File {}
 
 impl File {
+    /// Whether files are those of a host, outside of the kernel's own file systems.
+    pub(crate) const OUTSIDE: bool = false;
+
     /// Opens the file at `path`, seen from the caller's root and working directory, with the
     /// caller's credentials. Reading it will not change its access time.
     ///

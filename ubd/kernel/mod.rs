@@ -15,6 +15,7 @@ pub(crate) mod completion;
 pub(crate) mod configfs_item;
 pub(crate) mod direct_io;
 pub(crate) mod file;
+pub(crate) mod file_terms;
 pub(crate) mod gen_disk;
 pub(crate) mod held;
 pub(crate) mod iov_iter;

@@ -5,10 +5,11 @@
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use super::cgroup::OnAccount;
+use super::direct_io::Direct;
 use super::iov_iter::IovIter;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
-use kernel::{bindings, bits::bit_u32, impl_flags, prelude::*, sync::atomic::Atomic};
+use kernel::{bindings, bits::bit_u32, impl_flags, prelude::*};
 
 extern "C" {
     fn ubd_request_add_to_batch(
@@ -68,18 +69,6 @@ pub(super) struct RequestData {
 pub(super) struct DirectData {
     pub(super) common: RequestData,
     pub(super) direct: Direct,
-}
-
-/// A request as a file sees it that carries it out.
-///
-/// # Invariants
-///
-/// While I/O goes on, `iocb` is in use by the file, of which it holds a reference, and `users`
-/// counts the one who started it, until that is done with it, and the file.
-pub(super) struct Direct {
-    pub(super) iocb: bindings::kiocb,
-    pub(super) users: Atomic<u32>,
-    pub(super) result: isize,
 }
 
 impl RequestData {

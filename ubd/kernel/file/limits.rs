@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
-use super::File;
+use super::{DeviceLimits, DirectAlignment, File};
 use kernel::{bindings, ffi::c_uint};
 
 extern "C" {
@@ -22,38 +22,6 @@ extern "C" {
     );
     fn ubd_file_is_rotational(file: *mut bindings::file) -> bool;
     fn ubd_file_block_size(file: *mut bindings::file) -> c_uint;
-}
-
-/// What direct I/O to a file has to be aligned to, in bytes: powers of two.
-#[derive(Clone, Copy)]
-pub(crate) struct DirectAlignment {
-    /// Where the data is in memory.
-    pub(crate) memory: u32,
-    /// Where it starts in the file, and how long it is.
-    pub(crate) offset: u32,
-}
-
-impl DirectAlignment {
-    /// Whether a number of bytes is a multiple of what offset and length have to be; of several
-    /// numbers at once, if they were combined with "or".
-    #[inline]
-    pub(crate) fn fits(self, bytes: u64) -> bool {
-        bytes & u64::from(self.offset - 1) == 0
-    }
-}
-
-/// What the block device of a file, or that holds the file, wants. Sizes are in bytes, and 0 where
-/// there is nothing to tell.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct DeviceLimits {
-    /// The unit of all requests, of a file that is a device itself.
-    pub(crate) logical_block_size: u32,
-    /// What it writes without reading first.
-    pub(crate) physical_block_size: u32,
-    /// What requests are best a multiple of.
-    pub(crate) optimal_io_size: u32,
-    /// Whether the pages of a write must stay as they are until it has ended.
-    pub(crate) stable_writes: bool,
 }
 
 impl File {

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h)
 
-use super::File;
+use super::{File, SyncError, DIRECT_PIECES};
 use core::ops::Range;
 use kernel::{bindings, error, ffi::c_uint, prelude::*};
 
@@ -20,25 +20,6 @@ extern "C" {
         lost: *mut bool,
     ) -> isize;
     fn ubd_file_invalidate_failed_writeback(file: *mut bindings::file, error: *mut i32) -> i32;
-}
-
-/// Into how many pieces of memory a direct write can be: `UBD_DIRECT_PIECES` of `helpers.h`.
-pub(crate) const DIRECT_PIECES: usize = 16;
-
-/// Why a file could not be synced, or written so that nothing has to be synced.
-#[derive(Clone, Copy)]
-pub(crate) struct SyncError {
-    /// The error.
-    pub(crate) error: Error,
-    /// Whether what was written before may be lost, so that a later sync that succeeds says
-    /// nothing of it.
-    pub(crate) lost: bool,
-}
-
-impl From<SyncError> for Error {
-    fn from(e: SyncError) -> Self {
-        e.error
-    }
 }
 
 impl File {
