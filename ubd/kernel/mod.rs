@@ -13,11 +13,15 @@ pub(crate) mod cgroup;
 pub(crate) mod compat;
 pub(crate) mod completion;
 pub(crate) mod configfs_item;
+#[cfg(not(CONFIG_BLK_DEV_RUST_UBD_HOST))]
 pub(crate) mod direct_io;
+#[cfg(not(CONFIG_BLK_DEV_RUST_UBD_HOST))]
 pub(crate) mod file;
 pub(crate) mod file_terms;
 pub(crate) mod gen_disk;
 pub(crate) mod held;
+#[cfg(CONFIG_BLK_DEV_RUST_UBD_HOST)]
+pub(crate) mod host;
 pub(crate) mod iov_iter;
 pub(crate) mod killable_thread;
 pub(crate) mod major;
@@ -34,3 +38,6 @@ pub(crate) mod task_work;
 pub(crate) mod thread;
 pub(crate) mod words;
 pub(crate) mod workqueue;
+
+#[cfg(CONFIG_BLK_DEV_RUST_UBD_HOST)]
+pub(crate) use host::{direct_io, file};

@@ -7,6 +7,7 @@ use crate::ubd::kernel::boot_param as param;
 #[cfg(MODULE)]
 use crate::ubd::kernel::module_param as param;
 use crate::ubd::{
+    kernel::file::File,
     kernel::module,
     options::{self, Abbreviated, Letters, Setting},
     setup::units::Units,
@@ -29,7 +30,9 @@ pub(crate) fn apply(units: &Arc<Units>) -> Result {
             Ok(None) | Err(_) => {}
         }
     }
-    if !settings.is_empty() {
+    if File::OUTSIDE {
+        add_default(&mut settings)?;
+    } else if !settings.is_empty() {
         module::wait_for_initramfs();
     }
     for setting in &settings {
@@ -37,6 +40,24 @@ pub(crate) fn apply(units: &Arc<Units>) -> Result {
         let _ = Units::set(units, setting);
     }
     Ok(())
+}
+
+/// Adds what unit 0 is if nobody says: as ever in User-mode Linux, the file `root_fs` of the folder
+/// that it was started in.
+fn add_default(settings: &mut KVec<Setting<'_>>) -> Result {
+    if !settings.iter().any(|setting| unit(setting) == Some(0)) {
+        let default = options::parse(b"0=root_fs").map_err(|_| EINVAL)?;
+        settings.push(default, GFP_KERNEL)?;
+    }
+    Ok(())
+}
+
+/// The unit that a setting is for, if it is for one.
+fn unit(setting: &Setting<'_>) -> Option<usize> {
+    match setting {
+        Setting::Unit(options) => Some(options.unit),
+        _ => None,
+    }
 }
 
 /// What a text says, after the `earlier` ones; `None` if there is nothing to do. Says what is wrong
@@ -58,10 +79,6 @@ fn setting<'a>(text: &'a [u8], earlier: &[Setting<'_>]) -> Result<Option<Setting
         pr_err!("{}: {e}\n", Abbreviated(text));
         EINVAL
     })?;
-    let unit = |setting: &Setting<'_>| match setting {
-        Setting::Unit(options) => Some(options.unit),
-        _ => None,
-    };
     if let Some(new) = unit(&setting) {
         if earlier.iter().any(|earlier| unit(earlier) == Some(new)) {
             pr_err!(
