@@ -55,6 +55,8 @@ impl kernel::Module for RnullUbd {
         let reboot = KBox::pin_init(Notifier::register(units.clone()), GFP_KERNEL)?;
         let last_closes = ubd::setup::units::Units::watch_closes(&units);
         ubd::setup::params::apply(&units)?;
+        #[cfg(CONFIG_BLK_DEV_RUST_UBD_HOST)]
+        ubd::setup::mconsole::register(&units);
         // From here on it does not fail.
         Ok(Self {
             #[cfg(CONFIG_CONFIGFS_FS)]

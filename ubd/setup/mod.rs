@@ -4,5 +4,7 @@
 
 #[cfg(CONFIG_CONFIGFS_FS)]
 pub(crate) mod configfs;
+#[cfg(CONFIG_BLK_DEV_RUST_UBD_HOST)]
+pub(crate) mod mconsole;
 pub(crate) mod params;
 pub(crate) mod units;

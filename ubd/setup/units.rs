@@ -199,7 +199,7 @@ impl Units {
                 pr_err!("major number {MAJOR} cannot be had: {e:?}\n");
             })?,
             _driver <- Driver::register(DRIVER_NAME),
-            sync: Atomic::new(false),
+            sync: Atomic::new(cfg!(CONFIG_BLK_DEV_RUST_UBD_SYNC)),
             workqueue: Arc::new(Workqueue::with_rescuer(c"ubd")?, GFP_KERNEL)?,
             slow_workqueue: Arc::new(Workqueue::new(c"ubd-slow")?, GFP_KERNEL)?,
             detacher: Detacher::new()?,

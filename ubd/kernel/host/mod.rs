@@ -7,3 +7,4 @@
 mod call;
 pub(crate) mod direct_io;
 pub(crate) mod file;
+pub(crate) mod mconsole;
