@@ -74,6 +74,7 @@ static int ubd_host_start(void)
 		goto out;
 	}
 	ret = 0;
+	/* Who finds it finds the rest as well. */
 	smp_store_release(&ubd_host_pipe, submit);
 out:
 	mutex_unlock(&ubd_host_starting);
@@ -113,6 +114,7 @@ long ubd_host_call(struct ubd_host_call *call)
 	DECLARE_COMPLETION_ONSTACK(ended);
 	int ret;
 
+	/* Pairs with the one that starts. */
 	if (smp_load_acquire(&ubd_host_pipe) < 0 && ubd_host_start())
 		return ubd_host_do(call);
 	call->waiter = &ended;

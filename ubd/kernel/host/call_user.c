@@ -7,6 +7,7 @@
  * must call none of its functions.
  */
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -30,13 +31,11 @@
 #define RESULT(expression) ({						\
 	long _result;							\
 									\
-	do								\
-		_result = (expression);					\
-	while (_result < 0 && errno == EINTR);				\
+	CATCH_EINTR(_result = (expression));				\
 	_result < 0 ? -errno : _result;					\
 })
 
-_Static_assert(sizeof(struct ubd_host_vec) == sizeof(struct iovec), "an iovec");
+static_assert(sizeof(struct ubd_host_vec) == sizeof(struct iovec), "an iovec");
 
 static const struct iovec *iovecs(const struct ubd_host_vec *vecs)
 {
@@ -250,7 +249,7 @@ long ubd_host_do(struct ubd_host_call *call)
 	case UBD_HOST_NEXT_HOLE:
 		return RESULT(lseek(fd, call->pos, SEEK_HOLE));
 	}
-	return -ENOSYS;
+	return -EINVAL;
 }
 
 /* What the host has at hand: -EAGAIN rather than wait for more. */
