@@ -8,14 +8,14 @@
 #include <linux/atomic.h>
 #include <linux/bvec.h>
 #include <linux/completion.h>
-#include <linux/container_of.h>
-#include <linux/err.h>
+#include <linux/errno.h>
 #include <linux/interrupt.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uio.h>
@@ -38,7 +38,17 @@ static DEFINE_MUTEX(ubd_host_starting);
 
 /* Calls under way, and the threads that there are for them. */
 static atomic_t ubd_host_calls = ATOMIC_INIT(0);
-static int ubd_host_threads;
+static atomic_t ubd_host_threads = ATOMIC_INIT(0);
+
+static int ubd_host_start_thread(void)
+{
+	struct os_helper_thread *thread;
+	unsigned int flags = memalloc_noio_save();
+	int ret = os_run_helper_thread(&thread, ubd_host_thread, NULL);
+
+	memalloc_noio_restore(flags);
+	return ret;
+}
 
 static irqreturn_t ubd_host_interrupt(int irq, void *unused)
 {
@@ -68,36 +78,46 @@ static int ubd_host_start(void)
 	ubd_host_ended = ended;
 	ret = um_request_irq(UBD_IRQ, ended, IRQ_READ, ubd_host_interrupt, 0,
 			     "ubd", &ubd_host_pipe);
-	if (ret < 0) {
-		os_close_file(submit);
-		os_close_file(ended);
-		goto out;
+	if (ret < 0)
+		goto out_close;
+	/* One is always there. */
+	ret = ubd_host_start_thread();
+	if (ret) {
+		um_free_irq(UBD_IRQ, &ubd_host_pipe);
+		goto out_close;
 	}
-	ret = 0;
+	atomic_set(&ubd_host_threads, 1);
 	/* Who finds it finds the rest as well. */
 	smp_store_release(&ubd_host_pipe, submit);
 out:
 	mutex_unlock(&ubd_host_starting);
 	return ret;
+
+out_close:
+	os_close_file(submit);
+	os_close_file(ended);
+	goto out;
 }
 
 /*
- * Sees to it that there is a thread for every call, if there may be. One more is
- * started by who finds too few, if nobody else is at it. Without any, there are
- * no calls to wait for.
+ * Sees to it that there are as many threads as calls, if there may be: none waits
+ * for another. Takes no lock, as what the memory for a thread waits for can be a
+ * call.
  */
-static bool ubd_host_has_thread(int calls)
+static void ubd_host_start_threads(int calls)
 {
-	struct os_helper_thread *thread;
+	int threads = atomic_read(&ubd_host_threads);
 
-	if (calls > READ_ONCE(ubd_host_threads) &&
-	    READ_ONCE(ubd_host_threads) < UBD_HOST_THREADS &&
-	    mutex_trylock(&ubd_host_starting)) {
-		if (!os_run_helper_thread(&thread, ubd_host_thread, NULL))
-			WRITE_ONCE(ubd_host_threads, ubd_host_threads + 1);
-		mutex_unlock(&ubd_host_starting);
+	while (threads < min(calls, UBD_HOST_THREADS)) {
+		if (!atomic_try_cmpxchg(&ubd_host_threads, &threads, threads + 1))
+			continue;
+		/* Without it the calls take turns. */
+		if (ubd_host_start_thread()) {
+			atomic_dec(&ubd_host_threads);
+			break;
+		}
+		threads++;
 	}
-	return READ_ONCE(ubd_host_threads);
 }
 
 static void ubd_host_wake(struct ubd_host_call *call)
@@ -119,10 +139,7 @@ long ubd_host_call(struct ubd_host_call *call)
 		return ubd_host_do(call);
 	call->waiter = &ended;
 	call->done = ubd_host_wake;
-	if (!ubd_host_has_thread(atomic_inc_return(&ubd_host_calls))) {
-		atomic_dec(&ubd_host_calls);
-		return ubd_host_do(call);
-	}
+	ubd_host_start_threads(atomic_inc_return(&ubd_host_calls));
 	/* A pipe has room for thousands. */
 	while ((ret = ubd_host_submit(ubd_host_pipe, call)) == -EAGAIN)
 		schedule_timeout_uninterruptible(1);
