@@ -2,7 +2,7 @@
 /*
  * For uml_host.sh, to be preloaded into User-mode Linux: says in the file $SYNCED
  * which file is synced, and, while there is a file $STALL, lets no read go on that
- * may wait for the disk, as if that stood still.
+ * may wait for the disk, as if that stood still. $STALL.met has a byte for each.
  */
 
 #include <dlfcn.h>
@@ -53,7 +53,9 @@ ssize_t preadv(int fd, const struct iovec *iov, int count, off_t offset)
 		libc = dlsym(RTLD_NEXT, "preadv");
 	if (*stall && !access(stall, F_OK)) {
 		snprintf(stalled, sizeof(stalled), "%s.met", stall);
-		told = open(stalled, O_WRONLY | O_CREAT, 0644);
+		told = open(stalled, O_WRONLY | O_CREAT | O_APPEND, 0644);
+		if (write(told, "1", 1) < 0)
+			abort();
 		close(told);
 		while (!access(stall, F_OK))
 			usleep(1000);

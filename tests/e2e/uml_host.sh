@@ -47,14 +47,20 @@ guest_units() {
 	ls /dev/ubd?
 }
 
-# A read that waits for a disk, and meanwhile one of another unit, and programs.
+# Reads that wait for a disk, all of them at a time, and meanwhile one of another
+# unit, and programs.
 guest_stall() {
+	local i pids=()
 	touch stall
-	dd if=/dev/ubda of=/dev/null bs=64k count=1 skip=64 iflag=direct status=none &
-	until [ -e stall.met ]; do
+	for i in {0..7}; do
+		dd if=/dev/ubda of=/dev/null bs=64k count=1 skip=$((64 + 8 * i)) iflag=direct status=none &
+		pids+=($!)
+	done
+	until [ "$(wc -c <stall.met)" = 8 ]; do
 		sleep 0.05
 	done
-	dd if=/dev/ubdb of=/dev/null bs=64k count=1 iflag=direct status=none && kill -0 $! && rm stall && wait $!
+	dd if=/dev/ubdb of=/dev/null bs=64k count=1 iflag=direct status=none && kill -0 "${pids[@]}" && rm stall &&
+		wait "${pids[@]}"
 }
 
 guest_sync() {
@@ -93,13 +99,13 @@ fi
 home() {
 	local function=$1
 	shift
-	vm_self "$function" --home --built-in --timeout 60 --append "$*"
+	vm_self "$function" --home --built-in --timeout 120 --append "$*"
 }
 
 c() {
 	local function=$1
 	shift
-	vm_self "$function" --home --timeout 60 --append "$*"
+	vm_self "$function" --home --timeout 120 --append "$*"
 }
 
 # preloaded COMMAND...: with uml_host.c in UML.
@@ -146,7 +152,9 @@ mv want.cow want
 # What waits, and what is synced.
 
 uncached plain
+: >stall.met
 check "while a file stands still UML goes on" preloaded home stall ubd0="$work/plain" ubd1="$back"
+rm -f stall
 check "a flush of a COW file" preloaded home sync ubd0="$cow" ubd1="$back"
 is "is one of that, and of no other" "$(sort -u synced)" "$cow"
 cp --sparse=always cow spaced
@@ -199,7 +207,7 @@ console() {
 		open | close)
 			touch "$command"
 			state=$command
-			wait_for test -e "${command/close/clos}ed"
+			wait_for test -e "${command%e}ed"
 			;;
 		*)
 			# What it says before it finds the console is not the console's; and who
@@ -263,7 +271,9 @@ echo 'start=2048, type=83' | sfdisk -q disk
 dd if=root_fs of=disk bs=1M seek=1 conv=notrunc,sparse status=none
 check "a partition is the root" boots ubd0=top:disk root=/dev/ubda1
 check "help tells of the option" grep -q '^ubd<unit><flags>=<file>' <("$kernel" --help)
-
+check "the unit tests are run" boots kunit.enable=1 kunit.autorun=1 kunit.filter_glob='rnull_ubd*'
+suites=$(tr -d '\r' <root.log | sed -n 's/^1\.\.\([1-9][0-9]*\)$/\1/p')
+is "and all suites pass" "$(grep -c '^ok [0-9]* rnull_ubd' root.log)" "${suites:-none}"
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 
 plan

@@ -32,7 +32,7 @@ sum back >back.sum
 
 # home NAME FOLDER: guest_NAME in UML, with the files of a folder.
 home() {
-	vm_self "$1" --home --built-in --timeout 60 --append "ubd0=$2/cow,$work/back"
+	vm_self "$1" --home --built-in --timeout 200 --append "ubd0=$2/cow,$work/back"
 }
 
 # killed FOLDER ROUND: one that writes is killed, and what it leaves is judged.
