@@ -23,22 +23,22 @@ help:
 	@echo
 	@echo 'These need git, make and mmdebstrap only; the rest they make themselves, in'
 	@echo '$$RNULL_UBD_CACHE (~/.cache/rnull_ubd):'
-	@echo 'make run                  see the driver at work in a guest'
+	@echo 'make run [UML=1]          see the driver at work in a guest, or in User-mode Linux'
 	@echo 'make check                for every change: style, host tests, KUnit; a minute'
 	@echo 'make test [TESTS=text]    all tests, or those with the text in their name; with'
 	@echo '                          ALL=1 also those that take too long for every day'
 	@echo 'make crash [POINTS=1000]  the crash tests, with so many crashes for each file system'
 	@echo 'make fuzz                 fuzz what reads headers and options (FUZZ_SECONDS=600)'
 	@echo 'make bench [BENCH=text]   measure, beside loop and others; all cells, or those with the text'
-	@echo '                          in their name; BENCH=--disk, --cold, --memory, --units or'
-	@echo '                          --smp measures other things, BENCH=--help tells more'
+	@echo '                          in their name; BENCH=--disk, --cold, --memory, --units,'
+	@echo '                          --smp or --uml measures other things, BENCH=--help tells more'
 	@echo 'make deb                  Debian packages: the module by dkms, and the tools'
 	@echo 'make htmldocs             Documentation/ as a kernel tree builds it'
 	@echo 'make rustdoc              the modules of the driver, by rustdoc'
 	@echo 'make figures              the pictures of Documentation/, from the texts beside them'
 
 run:
-	@scripts/demo
+	@scripts/demo $(if $(UML),--uml)
 
 test:
 	@tests/run
