@@ -125,8 +125,8 @@ impl Shared {
     /// The queues that the main thread serves as long as they have none of their own, with their
     /// numbers.
     pub(super) fn served(&self) -> impl Iterator<Item = (usize, &Queue)> {
-        // Without direct I/O no read comes to a queue.
-        let direct = self.image.get().tries_direct_io();
+        // Without direct I/O no read comes to a queue. Where it is given up some may be there.
+        let direct = self.image.get().asks_direct_io();
         let step = if direct { 1 } else { 2 };
         let all = self.queues.iter().enumerate().take(2 * self.hw_queues);
         all.step_by(step)

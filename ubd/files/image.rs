@@ -105,6 +105,12 @@ impl Image {
         self.direct && self.layers.iter().any(|layer| layer.direct.load(Relaxed))
     }
 
+    /// Whether direct I/O was asked for. Without that [`Self::tries_direct_io`] is never true; with
+    /// it, it can come to be false.
+    pub(crate) fn asks_direct_io(&self) -> bool {
+        self.direct
+    }
+
     /// Whether writes go past the page cache.
     pub(crate) fn writes_direct(&self) -> bool {
         let top = self.layers.first();
