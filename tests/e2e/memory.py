@@ -92,12 +92,15 @@ def loads(args):
     if error:
         raise Wrong(f"{error}, with no units")
     unload()
-    # The last ones before the units come are the module's own.
-    first = max(1, alone - 50)
+    # The last ones before the units come are the module's own. Half are the units', or
+    # few of those that matter may be among them.
+    first, units_first = max(1, alone - 50), max(1, alone - 10)
     rng = random.Random(args.seed)
-    chosen = sorted(rng.sample(range(first, count - LAST), min(args.count, count - LAST - first)))
+    chosen = set()
+    for numbers in range(first, units_first), range(units_first, count - LAST):
+        chosen.update(rng.sample(numbers, min(args.count // 2, len(numbers))))
     failed, lacking = {}, 0
-    for nth in chosen:
+    for nth in sorted(chosen):
         try:
             if os.path.exists(args.new):
                 os.unlink(args.new)
