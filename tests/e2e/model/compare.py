@@ -69,7 +69,7 @@ def compare_cow(args):
     if args.new:
         for what, got, want in (
                 ("version", cow.version, 3), ("broken", cow.broken, False),
-                ("sectorsize", cow.sectorsize, 512), ("alignment", cow.alignment, 4096)):
+                ("sectorsize", cow.sectorsize, 512), ("alignment", cow.alignment, max(4096, os.sysconf("SC_PAGE_SIZE")))):
             if got != want:
                 raise Wrong(f"{args.cow}: {what} is {got}, must be {want}")
         st = os.stat(args.cow)
