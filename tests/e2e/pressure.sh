@@ -257,21 +257,27 @@ stack() {
 	umount low
 }
 
-# frozen NAME DEVICE: unloading, when the file system with the file is frozen.
+# frozen NAME DEVICE: the last close, when the file system with the file is frozen.
 frozen() {
 	local what=$1 pid
 	mount "$2" low
 	truncate -s 16M low/image
 	load "ubd0=$PWD/low/frozen:$PWD/low/image"
+	# As long as somebody has the disk open, what was written need not be durable.
+	mkfifo close
+	bash -c 'exec 5<>/dev/ubda; : <close' &
+	pid=$!
+	wait_for test -e /proc/$pid/fd/5
 	dd if=data of=/dev/ubda bs=64k oflag=direct status=none
 	fsfreeze -f low
-	rmmod rnull_ubd &
-	pid=$!
-	wait_for sleeps $pid
-	check "$what: unloading waits for a frozen file system" kill -0 $pid
+	: >close
+	wait_for eval "sleeps $pid || grep -q '^State:.*Z' /proc/$pid/status"
+	check "$what: the last close waits for a frozen file system" sleeps $pid
 	fsfreeze -u low
 	wait $pid
 	is "$what: and ends when it is thawed" "$?" 0
+	rm close
+	unload
 	load "ubd0=$PWD/low/frozen"
 	check "$what: with all that was written" cmp -n "$(stat -c %s data)" data /dev/ubda
 	unload
