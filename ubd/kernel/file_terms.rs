@@ -5,7 +5,7 @@
 //! Files are those of the kernel's VFS (`file.rs`), or in User-mode Linux those of the host
 //! (`host/file.rs`). Both give a `File` with the same methods, and these are the terms of them.
 
-use kernel::prelude::*;
+use kernel::{prelude::*, str::CString};
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,4 +91,18 @@ impl From<SyncError> for Error {
     fn from(e: SyncError) -> Self {
         e.error
     }
+}
+
+/// The path of the folder that has the file at `path`.
+///
+/// May sleep. Returns `ENOMEM`, and `EINVAL` for a path with a zero byte.
+pub(super) fn folder_of(path: &[u8]) -> Result<CString> {
+    let mut folder = KVec::new();
+    match path.iter().rposition(|c| *c == b'/') {
+        Some(at) => folder.extend_from_slice(path.get(..=at).unwrap_or_default(), GFP_KERNEL)?,
+        None => folder.push(b'.', GFP_KERNEL)?,
+    }
+    folder.push(0, GFP_KERNEL)?;
+    let folder = CStr::from_bytes_with_nul(&folder).map_err(|_| EINVAL)?;
+    Ok(CString::try_from(folder)?)
 }

@@ -5,6 +5,7 @@
 //! C header: [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h)
 
 use super::{File, SyncError, DIRECT_PIECES};
+use crate::ubd::kernel::file_terms::folder_of;
 use core::ops::Range;
 use kernel::{bindings, error, ffi::c_uint, prelude::*};
 
@@ -116,16 +117,8 @@ impl File {
     /// May sleep. Returns what opening and syncing the folder does. Where folders can't be synced
     /// there is nothing to do.
     pub(crate) fn sync_name(path: &[u8]) -> Result {
-        let mut folder = KVec::new();
-        match path.iter().rposition(|c| *c == b'/') {
-            Some(at) => {
-                folder.extend_from_slice(path.get(..=at).unwrap_or_default(), GFP_KERNEL)?
-            }
-            None => folder.push(b'.', GFP_KERNEL)?,
-        }
-        folder.push(0, GFP_KERNEL)?;
-        let folder = CStr::from_bytes_with_nul(&folder).map_err(|_| EINVAL)?;
-        let folder = Self::filp_open(folder, bindings::O_RDONLY | bindings::O_DIRECTORY)?;
+        let folder = folder_of(path)?;
+        let folder = Self::filp_open(&folder, bindings::O_RDONLY | bindings::O_DIRECTORY)?;
         // SAFETY: By the type invariant the folder is open.
         match error::to_result(unsafe { bindings::vfs_fsync(folder.as_ptr(), 0) }) {
             Err(e) if e == EINVAL => Ok(()),

@@ -3,6 +3,7 @@
 //! What was written to a file of the host, and whether its disk has it.
 
 use super::{Arguments, File, Op, SyncError};
+use crate::ubd::kernel::file_terms::folder_of;
 use core::ops::Range;
 use kernel::prelude::*;
 
@@ -60,16 +61,9 @@ impl File {
     /// May sleep. Returns what opening and syncing the folder does. Where folders can't be synced
     /// there is nothing to do.
     pub(crate) fn sync_name(path: &[u8]) -> Result {
-        let mut folder = KVec::new();
-        match path.iter().rposition(|c| *c == b'/') {
-            Some(at) => {
-                folder.extend_from_slice(path.get(..=at).unwrap_or_default(), GFP_KERNEL)?
-            }
-            None => folder.push(b'.', GFP_KERNEL)?,
-        }
-        folder.push(0, GFP_KERNEL)?;
+        let folder = folder_of(path)?;
         let arguments = Arguments {
-            path: Some(CStr::from_bytes_with_nul(&folder).map_err(|_| EINVAL)?),
+            path: Some(&folder),
             ..Arguments::default()
         };
         Op::SyncFolder.call(arguments, true).map(drop)
