@@ -3,6 +3,7 @@
 #
 # Space that is taken ahead of the writes: that it is there, that it is no more
 # than there may be, and that no byte of the disk is another one for it.
+# daily: release
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"

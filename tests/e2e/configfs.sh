@@ -4,6 +4,7 @@
 # Units at run time: folders of configfs that attach, show and detach them, and
 # the settings in them.
 # previous: yes
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"

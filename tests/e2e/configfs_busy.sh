@@ -3,6 +3,7 @@
 #
 # What keeps a unit of configfs from being detached, how long that takes, and its
 # folder's removal meanwhile.
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"

@@ -5,6 +5,7 @@
 # that fails has its error, others go on, what was durable stays readable, and
 # when the cause is gone the unit goes on; except after a failed sync, when
 # nobody knows what is on disk: then it is read-only, and says so.
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/faults.bash"

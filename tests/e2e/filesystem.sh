@@ -4,6 +4,7 @@
 # File systems on a COW unit: made, filled, checked, found again; and the COW
 # file merged by uml_moo and by the model is what the disk read.
 # smp: 1
+# daily: release
 
 . "$(dirname "$0")/lib.sh"
 

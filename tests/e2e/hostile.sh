@@ -6,6 +6,7 @@
 # of them, and other units are none the worse for it.
 # previous: yes
 # smp: 1
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 

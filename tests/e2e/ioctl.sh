@@ -6,6 +6,7 @@
 # counts of what it did, and requests that must not wait.
 # previous: yes
 # smp: 1
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Units that go when nobody has them open any more.
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"

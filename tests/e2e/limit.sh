@@ -4,6 +4,7 @@
 # A limit to what a COW file takes: writes that need more fail, and nothing else
 # does.
 # previous: yes
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"

@@ -5,6 +5,7 @@
 # attached, and what the kernel log says.
 # previous: yes
 # smp: 1
+# daily: release
 
 . "$(dirname "$0")/lib.sh"
 

@@ -4,6 +4,7 @@
 # Units that are made anew: back to the backing file, in place. What a crash
 # makes of that is in crash.sh.
 # previous: yes
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"

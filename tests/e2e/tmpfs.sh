@@ -5,6 +5,7 @@
 # large ones, new ones and those that space was only taken for, with whatever
 # was in memory before; and files that their owner has sealed.
 # smp: 1
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 

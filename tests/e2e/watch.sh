@@ -3,6 +3,7 @@
 #
 # What a unit tells of itself: that its space runs low, and that it has failed;
 # once each.
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"
