@@ -193,7 +193,7 @@ disk() {
 
 loaded() {
 	# A built-in driver has no count of references.
-	[ -e /sys/module/rnull_ubd/refcnt ]
+	[ -e /sys/module/rnull_ubd/refcnt ] || { [ -n "${UBD_TEST_FILES:-}" ] && compgen -G "/dev/ubd*" >/dev/null; }
 }
 
 # kernel_memory: kilobytes that the kernel has for itself, and gives to nobody
@@ -293,11 +293,12 @@ if [ $# = 0 ] && grep -q '^# where: host' "$0"; then
 		vm --share-rw "$work" "$@" -- bash "$e2e/$name.sh" guest "$work" "$function"
 	}
 else
-	# Not below /tmp: the checkout may lie there, by any name.
-	work=${2:-/run/e2e/$name}
+	# Not below /tmp: the checkout may lie there, by any name. UBD_TEST_FILES is a
+	# folder of the host's, see uml_files.sh.
+	work=${2:-${UBD_TEST_FILES:-/run/e2e}/$name}
 	if [ ! -d "$work" ]; then
 		mkdir -p "$work"
-		mount -t tmpfs -o size=90% ubd-test "$work"
+		[ -n "${UBD_TEST_FILES:-}" ] || mount -t tmpfs -o size=90% ubd-test "$work"
 	fi
 	cd "$work" || exit
 	if [ "${1:-}" != uml ]; then

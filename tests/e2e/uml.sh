@@ -3,10 +3,11 @@
 # where: host
 #
 # COW files exchanged with User-mode Linux (linux.uml, which runs here as a
-# plain process) and uml_moo, in both directions and back again. Two files get
-# the same writes, round by round: what is written to the one here is written to
-# the other in UML, and they must be the same disk. UML reads in blocks of 4 KiB:
-# its larger reads are wrong, and one test here shows that.
+# plain process), with this driver in User-mode Linux, and with uml_moo, in both
+# directions and back again. Two files get the same writes, round by round: what is
+# written to the one here is written to the other in UML, and they must be the same
+# disk. UML's own driver reads in blocks of 4 KiB: its larger reads are wrong, and one
+# test here shows that.
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
@@ -36,13 +37,22 @@ uml_second() {
 	for file in ours theirs; do
 		model cmp "$(device $file)" $file.want --direct --bs 4096 || return
 	done
-	writes theirs third && model cmp /dev/ubdb theirs.want --direct --bs 4096
+	writes theirs fourth && model cmp /dev/ubdb theirs.want --direct --bs 4096
 }
 
 # Run in a guest.
 
 guest_first() {
 	load "ubd0=$work/ours:$work/back" && writes ours first && unload
+}
+
+# In UML with this driver, whose files are the same as UML's own has.
+guest_home() {
+	local file
+	for file in ours theirs; do
+		model cmp "$(device $file)" $file.want --direct || return
+	done
+	writes theirs second && writes ours third
 }
 
 guest_second() {
@@ -52,7 +62,7 @@ guest_second() {
 			model cmp "$(device $file)" $file.want --direct --bs $bs || return
 		done
 	done
-	writes theirs second && writes ours third || return
+	writes theirs third && writes ours fourth || return
 	for file in ours theirs; do
 		model exercise "$(device $file)" $file.want --ops "$(scaled 400)" --writes 0 \
 			--procs 2 --depth 16 --max 65536 || return
@@ -91,13 +101,18 @@ check "UML's direct reads of 16 KiB are wrong" test -s wrong && note "UML: $(hea
 merges ours second
 merges theirs first
 same first
-check "both are read in blocks of any size and written on here" vm_self second
+check "both are read and written on by this driver in UML" \
+	vm_self home --home --built-in --append "ubd0=$work/ours ubd1=$work/theirs"
 merges theirs second
 same second
 merges ours third
-check "both are read by UML again, and its own written on" uml second ubd0="$work/ours" ubd1="$work/theirs"
+check "both are read in blocks of any size and written on here" vm_self second
 merges theirs third
 same third
+merges ours fourth
+check "both are read by UML again, and its own written on" uml second ubd0="$work/ours" ubd1="$work/theirs"
+merges theirs fourth
+same fourth
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 
 plan

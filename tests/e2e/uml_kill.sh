@@ -4,8 +4,8 @@
 # kernel: release
 #
 # User-mode Linux with the driver built in, killed while it writes, at any moment
-# (UBD_KILLS of them): what it had flushed is there, and nothing is that it did not
-# write. The host lives on, and has all that was handed to it.
+# (UBD_KILLS of them; a thousand with ALL=1): what it had flushed is there, and nothing
+# is that it did not write. The host lives on, and has all that was handed to it.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -22,10 +22,10 @@ if [ $# != 0 ]; then
 	exit
 fi
 
-seed=${UBD_SEED:-${RNULL_UBD_SEED:-1}}
+seed=${UBD_SEED:-1}
 note "UBD_SEED=$seed"
 RANDOM=$seed
-kills=${UBD_KILLS:-${RNULL_UBD_KILLS:-4}}
+kills=${UBD_KILLS:-$([ -z "${ALL:-}" ] && echo 4 || echo 1000)}
 kernel=$("$top/scripts/kernel" --home --built-in)/linux
 model pattern back $((20 << 20)) back
 sum back >back.sum
