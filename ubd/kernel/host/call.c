@@ -173,45 +173,35 @@ static unsigned int ubd_host_vecs(const struct iov_iter *iter,
 	return n;
 }
 
-/* Reads into the iterator's next pages, or some of them. */
-ssize_t ubd_host_read_iter(int fd, struct iov_iter *iter, loff_t pos,
-			   enum ubd_host_wait wait)
+static long ubd_host_make(struct ubd_host_call *call, enum ubd_host_wait wait)
 {
-	struct ubd_host_vec vecs[UBD_HOST_VECS];
-	struct ubd_host_call call = {
-		.op = UBD_HOST_READ,
-		.fd = fd,
-		.vecs = vecs,
-		.count = ubd_host_vecs(iter, vecs),
-		.pos = pos,
-	};
-
 	switch (wait) {
 	case UBD_HOST_NEVER_WAITS:
-		return ubd_host_do(&call);
+		return ubd_host_do(call);
 	case UBD_HOST_MUST_NOT_WAIT:
-		return ubd_host_read_nowait(fd, vecs, call.count, pos);
+		return ubd_host_read_nowait(call);
 	default:
-		return ubd_host_call(&call);
+		return ubd_host_call(call);
 	}
 }
 
-/* Writes the iterator's next pages, or some of them. */
-ssize_t ubd_host_write_iter(int fd, struct iov_iter *iter, loff_t pos,
-			    enum ubd_host_wait wait)
+/*
+ * Reads into the iterator's next pages, or some of them, or writes them. Only a
+ * read can be told that it must not wait.
+ */
+ssize_t ubd_host_rw_iter(int fd, struct iov_iter *iter, loff_t pos, bool write,
+			 enum ubd_host_wait wait)
 {
 	struct ubd_host_vec vecs[UBD_HOST_VECS];
 	struct ubd_host_call call = {
-		.op = UBD_HOST_WRITE,
+		.op = write ? UBD_HOST_WRITE : UBD_HOST_READ,
 		.fd = fd,
 		.vecs = vecs,
 		.count = ubd_host_vecs(iter, vecs),
 		.pos = pos,
 	};
 
-	if (wait == UBD_HOST_NEVER_WAITS)
-		return ubd_host_do(&call);
-	return ubd_host_call(&call);
+	return ubd_host_make(&call, wait);
 }
 
 /*
@@ -242,10 +232,7 @@ ssize_t ubd_host_rw(int fd, void *buf, size_t len, loff_t pos, bool write,
 		if (write)
 			memcpy(bounce, buf, vec.len);
 	}
-	if (wait == UBD_HOST_NEVER_WAITS)
-		ret = ubd_host_do(&call);
-	else
-		ret = ubd_host_call(&call);
+	ret = ubd_host_make(&call, wait);
 	if (bounce && !write && ret > 0)
 		memcpy(buf, bounce, ret);
 	kfree(bounce);

@@ -85,8 +85,7 @@ struct ubd_host_call {
 
 /* call_user.c, for the kernel: may be called in any context. */
 long ubd_host_do(struct ubd_host_call *call);
-long ubd_host_read_nowait(int fd, const struct ubd_host_vec *vecs,
-			  unsigned int count, unsigned long long pos);
+long ubd_host_read_nowait(const struct ubd_host_call *call);
 int ubd_host_open_pipes(int *submit, int *ended);
 int ubd_host_submit(int submit, struct ubd_host_call *call);
 int ubd_host_take_ended(int ended, struct ubd_host_call **calls, int most);

@@ -13,15 +13,13 @@ struct ubd_host_call;
 /* How a file is read or written. */
 enum ubd_host_wait {
 	UBD_HOST_MAY_WAIT,
-	UBD_HOST_MUST_NOT_WAIT,	/* -EAGAIN instead */
+	UBD_HOST_MUST_NOT_WAIT,	/* a read: -EAGAIN instead */
 	UBD_HOST_NEVER_WAITS,	/* a file in memory */
 };
 
 long ubd_host_call(struct ubd_host_call *call);
-ssize_t ubd_host_read_iter(int fd, struct iov_iter *iter, loff_t pos,
-			   enum ubd_host_wait wait);
-ssize_t ubd_host_write_iter(int fd, struct iov_iter *iter, loff_t pos,
-			    enum ubd_host_wait wait);
+ssize_t ubd_host_rw_iter(int fd, struct iov_iter *iter, loff_t pos, bool write,
+			 enum ubd_host_wait wait);
 ssize_t ubd_host_rw(int fd, void *buf, size_t len, loff_t pos, bool write,
 		    enum ubd_host_wait wait);
 

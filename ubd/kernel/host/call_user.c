@@ -253,10 +253,10 @@ long ubd_host_do(struct ubd_host_call *call)
 }
 
 /* What the host has at hand: -EAGAIN rather than wait for more. */
-long ubd_host_read_nowait(int fd, const struct ubd_host_vec *vecs,
-			  unsigned int count, unsigned long long pos)
+long ubd_host_read_nowait(const struct ubd_host_call *call)
 {
-	return RESULT(preadv2(fd, iovecs(vecs), count, pos, RWF_NOWAIT));
+	return RESULT(preadv2(call->fd, iovecs(call->vecs), call->count, call->pos,
+			      RWF_NOWAIT));
 }
 
 /*

@@ -16,16 +16,11 @@ pub(crate) use crate::ubd::kernel::file_terms::{
 };
 
 extern "C" {
-    fn ubd_host_read_iter(
+    fn ubd_host_rw_iter(
         fd: c_int,
         iter: *mut bindings::iov_iter,
         pos: i64,
-        wait: WaitFor,
-    ) -> isize;
-    fn ubd_host_write_iter(
-        fd: c_int,
-        iter: *mut bindings::iov_iter,
-        pos: i64,
+        write: bool,
         wait: WaitFor,
     ) -> isize;
     fn ubd_host_rw(
@@ -288,7 +283,7 @@ impl File {
         iter.with_next(len, |next| {
             // SAFETY: By the type invariant the file is open, and the iterator stands on live
             // pages.
-            unsafe { ubd_host_read_iter(self.fd, next, pos, wait) }
+            unsafe { ubd_host_rw_iter(self.fd, next, pos, false, wait) }
         })
     }
 
@@ -307,7 +302,7 @@ impl File {
         iter.with_next(usize::MAX, |next| {
             // SAFETY: By the type invariant the file is open, and the iterator stands on live
             // pages.
-            unsafe { ubd_host_write_iter(self.fd, next, pos, self.wait()) }
+            unsafe { ubd_host_rw_iter(self.fd, next, pos, true, self.wait()) }
         })
     }
 
