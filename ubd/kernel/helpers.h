@@ -7,6 +7,7 @@
 #ifndef UBD_HELPERS_H
 #define UBD_HELPERS_H
 
+#include <linux/blk_types.h>
 #include <linux/errno.h>
 #include <linux/spinlock_types.h>
 #include <linux/types.h>
@@ -142,6 +143,9 @@ void ubd_configfs_undepend(struct config_group *group);
 
 bool ubd_request_add_to_batch(struct request *rq, struct io_comp_batch *batch);
 void ubd_batch_end(struct io_comp_batch *batch);
+#ifdef CONFIG_UML
+void ubd_request_end(struct request *rq, blk_status_t status);
+#endif
 void ubd_fill_geometry(struct hd_geometry *geo, u8 heads, u8 sectors,
 		       u16 cylinders);
 void ubd_limits_features(struct queue_limits *lim, bool write_cache,

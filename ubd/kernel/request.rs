@@ -17,7 +17,12 @@ extern "C" {
         batch: *mut bindings::io_comp_batch,
     ) -> bool;
     fn ubd_batch_end(batch: *mut bindings::io_comp_batch);
+    #[cfg(CONFIG_UML)]
+    fn ubd_request_end(rq: *mut bindings::request, status: bindings::blk_status_t);
 }
+
+#[cfg(not(CONFIG_UML))]
+use bindings::blk_mq_end_request as ubd_request_end;
 
 /// What a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -203,14 +208,14 @@ impl Request {
         let this = ManuallyDrop::new(self);
         // SAFETY: By the type invariant the request is started, and as `self` is gone nobody uses
         // it any more.
-        unsafe { bindings::blk_mq_end_request(this.rq.as_ptr(), status) };
+        unsafe { ubd_request_end(this.rq.as_ptr(), status) };
     }
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the request is started, and not used after `self`.
-        unsafe { bindings::blk_mq_end_request(self.rq.as_ptr(), status(EIO)) };
+        unsafe { ubd_request_end(self.rq.as_ptr(), status(EIO)) };
     }
 }
 
