@@ -5,9 +5,10 @@
 //! The driver is written for the newest. Here is what older ones lack, under the newest one's
 //! names, and nothing else in the driver knows of them.
 
+#[cfg(all(not(UBD_LINUX_7_2), CONFIG_CONFIGFS_FS))]
+pub(crate) use kernel::configfs_attrs;
 #[cfg(not(UBD_LINUX_7_2))]
 pub(crate) use kernel::{
-    configfs_attrs,
     error::code::{ENAMETOOLONG, EOPNOTSUPP},
     sync::{barrier::smp_mb, new_spinlock_irq, rcu::synchronize_rcu, SpinLockIrq},
 };
@@ -101,12 +102,14 @@ mod linux_7_2 {
     }
 
     /// The kernel crate's, which wants to find the module.
+    #[cfg(CONFIG_CONFIGFS_FS)]
     macro_rules! configfs_attrs {
         ($($attrs:tt)*) => {{
             use crate::THIS_MODULE;
             ::kernel::configfs_attrs! { $($attrs)* }
         }};
     }
+    #[cfg(CONFIG_CONFIGFS_FS)]
     pub(crate) use configfs_attrs;
 
     /// A barrier for all that comes before and behind it.
