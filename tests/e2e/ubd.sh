@@ -36,11 +36,15 @@ guest_units() {
 
 	# What has to be there.
 
-	finds "no driver: attach" 1 "ubd: the driver is not loaded: 'modprobe rnull_ubd'" -- attach plain
+	finds "no driver: detach" 1 "ubd: the driver is not loaded: 'modprobe rnull_ubd'" -- detach a
 	finds "no driver: list" 1 "the driver is not loaded" -- list
 	finds "no driver: what is for files works" 0 "" -- create made back
-	# shellcheck disable=SC2119
-	load
+	is "no driver: attach, not root" "$(setpriv --reuid 65534 --regid 65534 --clear-groups "$ubd" attach plain 2>&1; echo $?)" \
+		"ubd: the driver is not loaded, and cannot be: modprobe: ERROR: could not insert 'rnull_ubd': Operation not permitted"$'\n'1
+	is "no driver, and no modprobe: attach" "$(PATH='' "$ubd" attach plain 2>&1; echo $?)" \
+		"ubd: the driver is not loaded: 'modprobe rnull_ubd' does that, as root"$'\n'1
+	is "attach loads it" "$(printed attach plain)" "0 /dev/ubda"
+	"$ubd" detach a
 	umount /sys/kernel/config
 	finds "no configfs: attach" 1 "ubd: configfs is not mounted: 'mount -t configfs" -- attach plain
 	finds "no configfs: list" 0 "" -- list

@@ -50,6 +50,7 @@ use std::{ffi::OsString, iter, path::Path};
 #[derive(Parser)]
 #[command(
     name = "ubd",
+    version,
     max_term_width = 100,
     after_help = "\
 Examples:

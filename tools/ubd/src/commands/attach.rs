@@ -39,7 +39,7 @@ use std::{
 /// open by then. After SIGKILL the unit's folder stays, and 'ubd detach' removes it.
 ///
 /// The driver opens the files as the program sees them: in its mount namespace, from its root and
-/// working folder, and with its rights.
+/// working folder, and with its rights. If it is not loaded, modprobe loads it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -93,7 +93,7 @@ pub(crate) struct Attach {
 impl Attach {
     /// Attaches it.
     pub(crate) fn run(&self, out: &mut Output) -> Result {
-        driver::require()?;
+        driver::load()?;
         // From here on there is something to undo.
         let interrupts = Interrupts::hold()?;
         let claim = match self.unit {

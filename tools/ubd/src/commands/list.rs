@@ -40,7 +40,8 @@ Examples:
   ubd list -f                    # the next unit that 'ubd attach' takes
   ubd list --json | jq -r '.[] | select(.health == \"failed\") | .disk'")]
 pub(crate) struct List {
-    /// The columns, with a comma between each two
+    /// The columns, with a comma between each two: NAME, UNIT, STATE, HEALTH, SIZE, USED, LIMIT, RO,
+    /// DIO, CLOSE, FLAGS, SERIAL, MAJ:MIN, FILE, BACKING, ERROR
     #[arg(short, long, value_name = "COLUMNS", value_delimiter = ',', value_parser = Column::parse)]
     output: Vec<Column>,
     /// All columns

@@ -2,9 +2,23 @@
 
 //! Whether the driver is there, and which units it has.
 
-use super::unit::Unit;
-use crate::failure::{Failure, Result};
-use std::{collections::BTreeSet, fs, os::unix::ffi::OsStrExt, path::Path};
+use super::{
+    claim::{PATIENCE, PAUSE},
+    unit::Unit,
+};
+use crate::{
+    failure::{Failure, Result},
+    output::shown_bytes,
+};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Instant,
+};
 
 /// Where configfs is mounted.
 const CONFIGFS: &str = "/sys/kernel/config";
@@ -35,11 +49,45 @@ pub(crate) fn require() -> Result {
     Err(Failure::Error(why.into()))
 }
 
+/// Has the driver loaded if it is not there, and then what [`require`] does.
+pub(crate) fn load() -> Result {
+    if !is_loaded() {
+        let modprobe = Command::new("modprobe")
+            .arg("rnull_ubd")
+            .stdin(Stdio::null())
+            .output();
+        match modprobe {
+            Ok(output) if !output.status.success() => {
+                let said = output.stderr.trim_ascii();
+                let last = said.rsplit(|byte| *byte == b'\n').next();
+                let why = shown_bytes(last.unwrap_or_default());
+                return Err(Failure::Error(format!(
+                    "the driver is not loaded, and cannot be: {why}"
+                )));
+            }
+            // It came with the driver, and systemd mounts it when it hears of that.
+            Ok(_) => {
+                let deadline = Instant::now() + PATIENCE;
+                while !Path::new(UNITS).is_dir() && Instant::now() < deadline {
+                    thread::sleep(PAUSE);
+                }
+            }
+            // There is none. What is to be done is said below.
+            Err(_) => {}
+        }
+    }
+    require()
+}
+
+fn is_loaded() -> bool {
+    Path::new("/sys/module/rnull_ubd").is_dir() || Path::new(UNITS).is_dir()
+}
+
 /// The driver is there. Units that were attached when it was loaded can be seen without configfs.
 ///
 /// Returns an error that says so if it is not.
 pub(crate) fn require_module() -> Result {
-    if Path::new("/sys/module/rnull_ubd").is_dir() || Path::new(UNITS).is_dir() {
+    if is_loaded() {
         return Ok(());
     }
     let why = "the driver is not loaded: 'modprobe rnull_ubd' does that, as root";
