@@ -132,6 +132,20 @@ guest_units() {
 	finds "reset of a plain image" 1 "ubd: ubdb: not reset: EINVAL" -- reset "$("$ubd" attach plain)"
 	"$ubd" detach --all
 
+	# Another length.
+
+	truncate -s 1M grows
+	"$ubd" attach grows >out
+	exec 3</dev/ubda
+	truncate -s 3M grows
+	is "rescan, in use" "$(printed rescan ubda --json | xargs)" "0 { unit: 0, disk: /dev/ubda, size: $((3 << 20)) }"
+	is "the disk has the file's size" "$(blockdev --getsize64 /dev/ubda)" $((3 << 20))
+	exec 3<&-
+	finds "rescan of a COW file" 1 "ubd: ubdb: keeps its size: its file is a COW file" -- rescan "$("$ubd" attach cow)"
+	finds "rescan of what is not attached" 1 "ubd: ubdc: is not attached" -- rescan c
+	"$ubd" detach --all
+	rm grows
+
 	# Snapshots of what is in use, with the file systems on it frozen.
 
 	truncate -s 24M disk

@@ -531,7 +531,7 @@ finds "a file too many" 1 "unexpected argument 'cow'" -- info cow cow
 finds "no number" 1 "invalid value 'many'" -- create --alignment many new back
 finds "--help" 0 "Usage:" "Exit status:" -- --help
 finds "--version" 0 "ubd $(sed -n 's/^version = "\(.*\)"/\1/p' "$top/tools/ubd/Cargo.toml")" -- --version
-for command in attach list show detach reset snapshot create info check commit convert rebase diff; do
+for command in attach list show detach reset rescan snapshot create info check commit convert rebase diff; do
 	finds "$command -h shows how" 0 "Usage: ubd $command" "Examples:" "  ubd $command " -- $command -h
 done
 check "the manual page is what the program says" diff "$top/Documentation/ubd.8" <("$ubd" generate manual)

@@ -16,6 +16,7 @@ mod generate;
 mod info;
 mod list;
 mod rebase;
+mod rescan;
 mod reset;
 mod show;
 mod snapshot;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Show(show::Show),
     Detach(detach::Detach),
     Reset(reset::Reset),
+    Rescan(rescan::Rescan),
     Snapshot(snapshot::Snapshot),
     Create(create::Create),
     Info(info::Info),
@@ -49,6 +51,7 @@ impl Command {
             Command::Show(show) => show.run(out),
             Command::Detach(detach) => detach.run(out),
             Command::Reset(reset) => reset.run(out),
+            Command::Rescan(rescan) => rescan.run(out),
             Command::Snapshot(snapshot) => snapshot.run(out),
             Command::Create(create) => create.run(out),
             Command::Info(info) => info.run(out),

@@ -24,6 +24,7 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  ubd reset ubda
   umount /mnt && ubd reset ubda && mount /dev/ubda /mnt")]
 pub(crate) struct Reset {
     /// The unit, by number, letters or disk: 16, q, ubdq, /dev/ubdq

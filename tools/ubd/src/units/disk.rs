@@ -5,7 +5,8 @@
 use super::{driver::DISKS, unit::Unit};
 use std::{
     ffi::OsStr,
-    fs,
+    fs::{self, OpenOptions},
+    io::{self, Write},
     os::unix::{
         ffi::OsStrExt,
         fs::{FileTypeExt, MetadataExt},
@@ -25,6 +26,12 @@ pub(crate) fn read(unit: Unit, file: &str) -> Option<Vec<u8>> {
         text.pop();
     }
     Some(text)
+}
+
+/// Writes to one of its files. Fails with [`io::ErrorKind::NotFound`] if it is not attached.
+pub(crate) fn write(unit: Unit, file: &str, text: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(folder(unit).join(file));
+    file?.write_all(text)
 }
 
 fn folder(unit: Unit) -> PathBuf {
