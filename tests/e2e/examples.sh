@@ -4,7 +4,7 @@
 #
 # The examples of Documentation: their commands are taken from the pages, do
 # what the pages say, and leave no unit behind. Those that this guest lacks something
-# for run in a Debian, by e2e/debian.
+# for run in a Debian, by e2e/deb.
 # kernel: release
 
 . "$(dirname "$0")/lib.sh"
