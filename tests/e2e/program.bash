@@ -31,3 +31,9 @@ finds() {
 	done
 	is "$what" "$got" "$code"
 }
+
+# put FILE OFFSET BYTES
+put() {
+	# shellcheck disable=SC2059
+	printf "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc status=none
+}
