@@ -169,6 +169,34 @@ guest_units() {
 	"$ubd" detach --all
 	rm disk top
 
+	# What has changed since a snapshot, while the disk is in use.
+
+	"$ubd" attach moments:back >out
+	finds "diff --unit: nothing is written" 0 "" -- diff --unit ubda
+	exec 3<>/dev/ubda
+	dd if=/dev/zero of=/dev/ubda bs=512 seek=16 count=8 oflag=direct status=none
+	is "diff --unit: what was written" "$("$ubd" diff --unit ubda)" "8192 4096"
+	"$ubd" snapshot ubda moments.2
+	dd if=/dev/zero of=/dev/ubda bs=512 seek=20 count=8 oflag=direct status=none
+	"$ubd" snapshot ubda moments.3
+	dd if=/dev/zero of=/dev/ubda bs=512 seek=22 count=1 oflag=direct status=none
+	finds "diff of a file that is written" 1 "moments.3: is in use" -- diff moments.3
+	is "and of one below, which is not" "$("$ubd" diff --from moments moments.2)" "10240 4096 moments.2"
+	is "diff --unit --from" "$("$ubd" diff --from moments --unit 0)" "$(printf '%s\n' "10240 1024 $PWD/moments.2" \
+		"11264 512 $PWD/moments.3" "11776 2560 $PWD/moments.2")"
+	is "diff --unit --from what is below all" "$("$ubd" diff --from back --unit ubda | cut -d' ' -f-2 | xargs)" \
+		"8192 2048 10240 1024 11264 512 11776 2560"
+	# What is in the page cache of the disk has been written, too.
+	dd if=/dev/zero of=/dev/ubda bs=4096 seek=100 count=1 status=none
+	is "diff --unit: what is in the page cache" "$("$ubd" diff --unit ubda | xargs)" "11264 512 409600 4096"
+	exec 3<&-
+	finds "diff --unit --from a file of another unit" 1 "plain: is none" -- diff --unit a --from plain
+	finds "diff --unit of what is not attached" 1 "ubdc: is not attached" -- diff --unit c
+	"$ubd" attach plain >out
+	finds "diff --unit of a plain image" 1 "plain: is no COW file" -- diff --unit b
+	"$ubd" detach --all
+	rm moments*
+
 	# What can't be attached leaves nothing.
 
 	finds "no such file" 1 "ubd: ubda: ubd0=missing: missing: cannot be opened" ENOENT -- attach missing

@@ -105,6 +105,55 @@ finds "info of no COW file" 1 "no COW file" -- info back
 finds "info of no file" 1 missing -- info missing
 finds "info of a folder" 1 "neither a regular file" -- info .
 
+# diff between the files of a chain: of all versions and sector sizes
+
+# patched FILE OTHER RANGES: FILE is OTHER, but for the ranges.
+patched() {
+	python3 - "$@" <<-'END'
+		import sys
+		a, b = (bytearray(open(name, "rb").read()) for name in sys.argv[1:3])
+		for line in open(sys.argv[3]):
+		    at, length = map(int, line.split()[:2])
+		    b[at:at + length] = a[at:at + length]
+		sys.exit(a != b)
+	END
+}
+
+cp back l0
+cp back l0.disk
+chain=("$work/l0")
+while read -r options; do
+	n=${#chain[@]}
+	# shellcheck disable=SC2086
+	model make-cow l$n l$((n - 1)).disk --name "$work/l$((n - 1))" --mtime "$(stat -c %Y l$((n - 1)))" \
+		--size $size --seed $n --disk l$n.disk $options
+	truncate -s $size "l$n.disk"
+	chain=("$work/l$n" "${chain[@]}")
+done <<'END'
+--version 1 --order <
+--version 2 --sectorsize 1024
+--alignment 512 --sectorsize 4096
+--broken --shape 7
+END
+for from in 3 2 1 0; do
+	"$ubd" diff --from l$from "$work/l4" >ranges
+	check "diff --from l$from is what the model says" diff ranges <(model diff "${chain[@]::$((4 - from))}")
+	check "and in those the disks differ, in no others" patched l4.disk l$from.disk ranges
+done
+is "diff --json --from has the same" "$("$ubd" diff --json --from l0 "$work/l4" |
+	python3 -c 'import json, sys; [print(r["offset"], r["length"], r["file"]) for r in json.load(sys.stdin)]')" "$(cat ranges)"
+is "a lower file has the lower ones" "$("$ubd" diff --from l1 l2)" "$(model diff l2)"
+is "nothing is between a file and itself" "$("$ubd" diff --from l2 l2)" ""
+finds "diff --from a file that is not below" 1 "copy: is none of the files down to $work/l0" -- diff --from copy l4
+finds "nor is one that is above" 1 "l4: is none" -- diff --from l4 l3
+finds "diff --from a file that is missing" 1 "missing: there is no such file" -- diff --from missing l4
+finds "diff of no COW file" 1 "no COW file" -- diff back
+finds "diff of nothing" 1 "required" -- diff --from l0
+finds "diff of a file and a unit" 1 "cannot be used with" -- diff --unit a l4
+touch -d @1234567 l1
+finds "diff --from through a file that was modified" 1 "$work/l1" modified -- diff --from l0 l4
+rm l?
+
 # commit, beside uml_moo
 
 silent() {

@@ -23,7 +23,7 @@ mkfifo pipe
 exec 4<>pipe
 exec 5>pipe
 exec 4<&-
-for command in --help "info cow" "info --json cow" "check cow" "diff cow" "diff --json cow"; do
+for command in --help "info cow" "info --json cow" "check cow" "diff cow" "diff --json cow" "diff --from back cow"; do
 	code=0
 	# shellcheck disable=SC2086
 	"$ubd" $command >/dev/full 2>err || code=$?

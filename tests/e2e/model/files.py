@@ -24,6 +24,23 @@ def merge(args):
         out.write(cow.merge(args.cow, args.backing))
 
 
+def diff(args):
+    """The ranges of a disk that are in COW files upon each other, the uppermost first:
+    offset, length and the uppermost file that has it."""
+    cows = [(name, Cow.load(name)) for name in args.cow]
+    size = cows[0][1].size
+    owners = []
+    for at in range(0, size, SECTOR):
+        owners.append(next((name for name, cow in cows if at // cow.sectorsize < cow.sectors
+                            and cow.bit(at // cow.sectorsize)), None))
+    start = 0
+    for at in range(1, len(owners) + 1):
+        if at == len(owners) or owners[at] != owners[start]:
+            if owners[start]:
+                print(start * SECTOR, min(at * SECTOR, size) - start * SECTOR, owners[start])
+            start = at
+
+
 def pattern(args):
     """A file of size random bytes."""
     rng = random.Random(args.seed)
@@ -128,6 +145,9 @@ def commands(command):
     p.add_argument("cow")
     p.add_argument("out")
     p.add_argument("--backing")
+
+    p = command("diff", diff)
+    p.add_argument("cow", nargs="+")
 
     p = command("pattern", pattern)
     p.add_argument("file")

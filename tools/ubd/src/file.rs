@@ -42,12 +42,14 @@ const WRITE_ZEROES: FallocateFlags = FallocateFlags::from_bits_retain(0x80);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
+    /// As the first, with no lock: the driver has one, which lets nobody else have any.
+    Look,
     Write,
     /// It must not exist.
     Create,
 }
 
-/// An open file, locked until it is closed.
+/// An open file, locked until it is closed, unless it is only looked at.
 ///
 /// The lock is the open file's own, not the process's: to close one of two that are the same file
 /// leaves the other locked. Between processes the two kinds are one.
@@ -92,14 +94,18 @@ impl File {
         }
         let file = OpenOptions::new()
             .read(true)
-            .write(access != Access::Read)
+            .write(matches!(access, Access::Write | Access::Create))
             .create_new(access == Access::Create)
             .open(path)
             .map_err(|e| not_opened(path, e))?;
-        let kind = if access == Access::Read {
-            libc::F_RDLCK
-        } else {
-            libc::F_WRLCK
+        let opened = Self {
+            file,
+            path: path.to_owned(),
+        };
+        let kind = match access {
+            Access::Look => return Ok(opened),
+            Access::Read => libc::F_RDLCK,
+            Access::Write | Access::Create => libc::F_WRLCK,
         };
         let whole = libc::flock {
             l_type: kind as libc::c_short,
@@ -108,7 +114,7 @@ impl File {
             l_len: 0,
             l_pid: 0,
         };
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)) {
+        match fcntl(&opened.file, FcntlArg::F_OFD_SETLK(&whole)) {
             Err(Errno::EAGAIN | Errno::EACCES) => {
                 return Err(format!(
                     "{}: is in use: a driver or another process has locked it",
@@ -118,10 +124,7 @@ impl File {
             }
             result => about(path, "cannot be locked", result)?,
         };
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-        })
+        Ok(opened)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -24,6 +24,7 @@ mod manual;
 mod output;
 mod progress;
 mod qcow2;
+mod ranges;
 mod table;
 mod unfinished;
 mod units;
