@@ -90,12 +90,12 @@ def wrong():
             for align in (0, 1, 511, 513, 4097, (1 << 30) + 512, (1 << 32) - 1):
                 yield File(f"{name}: alignment {align}", changed(name, at_align, "I", align),
                            f"alignment {align}", "512", str(1 << 30))
-            for fmt in (1, (1 << 32) - 1):
+            for fmt in (2, (1 << 32) - 1):
                 if name == "V3-64-bit":
                     # Not broken any more, then.
                     continue
                 yield File(f"{name}: cow_format {fmt}", changed(name, at_format, "I", fmt),
-                           f"cow_format {fmt}", "only 0")
+                           f"cow_format {fmt}", "0 and 1")
         end = cow.bitmap_offset + len(cow.bits)
         yield File(f"{name}: shorter than its bitmap", bytes(data[:-1]), str(end - 1), str(end))
         for size in (SIZE - 512, SIZE + 1, SIZE * 1024):
@@ -106,6 +106,10 @@ def wrong():
         for mtime in (0, MTIME + 1, (1 << 32) - 1):
             yield File(f"{name}: mtime {mtime}, the backing file has another",
                        bytes(good(name, mtime=mtime)[0]), str(mtime), str(MTIME), GOLD, ".file")
+    for value in (0, SIZE - 1, SIZE + 1, (1 << 64) - 1):
+        data = bytearray(changed("V3", 28, "I", 1))
+        struct.pack_into(">Q", data, 4128, value)
+        yield File(f"V3: a backing file of {value} bytes", bytes(data), str(value), str(SIZE))
     for order, version in (">", 0), (">", 4), (">", 0x3000000), ("<", 2), ("<", 3), ("<", 0):
         data = bytearray(good("V3")[0])
         struct.pack_into(order + "II", data, 0, 0x4F4F4F4D, version)

@@ -266,6 +266,54 @@ finds "which is no COW file" 1 "no COW file" -- info interrupted.partial
 finds "the next one finds what it left" 1 "interrupted.partial: exists" -- create --diff interrupted back cow
 rm -f interrupted* new new2
 
+# create --size: a disk larger than its backing file.
+
+model pattern few 20100 few
+model make-cow want few --size 300000 --below 20100 --shape none
+check "create --size" "$ubd" create --size 300000 wide1 few
+check "makes what the model makes" cmp wide1 want
+finds "info says so" 0 "cow_format:     1 (a bitmap, of a disk larger" "300000 bytes" \
+	"20100 of them over the backing file" matches -- info wide1
+cp wide1 want
+uml none "ubd0=$work/wide1" >/dev/null 2>&1
+is "UML refuses it, by the sizes" "$(grep -c 'Size mismatch (300000 vs 20100)' uml.log)" 1
+check "and leaves it as it was" cmp wide1 want
+finds "create --size with less than there is" 1 "few: has 20100 bytes" "less: 20099" -- create --size 20099 new few
+finds "create --size with no size" 1 "is no number of bytes" -- create --size many new few
+"$ubd" create --size 20100 equal few
+is "create --size with the same needs no mark" "$(model info equal below)" None
+for options in "" "--sectorsize 4096 --alignment 512" "--shape none"; do
+	rm -f wide1 merged raw got
+	cp -p few few1
+	# shellcheck disable=SC2086
+	model make-cow wide1 few1 --size 299008 --below 20100 --disk shown $options
+	what="larger${options:+, $options}"
+	finds "$what: check" 0 "no problem" -- check wide1
+	check "$what: commit --to" "$ubd" commit --quiet --to merged wide1
+	check "$what: is the disk" cmp merged shown
+	check "$what: convert" "$ubd" convert --quiet --to raw wide1 raw
+	check "$what: is the disk, too" cmp raw shown
+	is "$what: diff --from" "$("$ubd" diff --from few1 wide1 | cut -d' ' -f-2)" "$("$ubd" diff wide1)"
+	check "$what: create --diff" "$ubd" create --quiet --size 299008 --diff got few1 shown
+	check "$what: which has the mark" model cmp-cow got shown --backing "$work/few1"
+	check "$what: rebase" "$ubd" rebase --quiet wide1 few
+	is "$what: keeps the mark" "$(model info wide1 backing) $(model info wide1 below)" "$work/few 20100"
+	check "$what: rebase to the whole disk" "$ubd" rebase --quiet wide1 merged
+	is "$what: needs none any more" "$(model info wide1 backing) $(model info wide1 below)" "$work/merged None"
+	finds "$what: and leaves nothing of it" 0 "no problem" -- check wide1
+	check "$what: it is the same disk" model cmp-cow wide1 shown --backing "$work/merged"
+	check "$what: commit" "$ubd" commit --quiet got
+	check "$what: makes the backing file the disk" cmp few1 shown
+	finds "$what: and the file one as any other" 0 "no problem" -- check got
+	check "$what: of the same disk" model cmp-cow got shown --backing "$work/few1"
+done
+finds "create --size over a COW file" 0 UML -- create --size 1M wide2 got
+"$ubd" commit --quiet --to merged9 wide2
+check "which has its disk, and zeros" cmp merged9 <(cat shown; head -c $(((1 << 20) - 299008)) /dev/zero)
+finds "a backing file that is cut off is found" 2 "20100 bytes, but $work/few2 has 20000" -- check "$(cp -p few few2; "$ubd" create --size 30000 wide3 few2
+	truncate -s 20000 few2; echo wide3)"
+rm -f few* wide*
+
 # A backing file of the right length is raw, whatever it begins with.
 
 cp -p back magic

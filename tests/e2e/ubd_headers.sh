@@ -170,7 +170,7 @@ bitmap=$(model info cow bitmap_offset)
 damage "an unknown version" "version 7" -- 7 '\7'
 damage "a bad sector size" "sector size" -- 20 '\1'
 damage "an alignment of 0" "alignment 0" -- 26 '\0'
-damage "an unknown format" "cow_format" -- 31 '\1'
+damage "an unknown format" "cow_format" -- 31 '\2'
 damage "another mtime" "modified" "$work/back" -- 11 '\0'
 damage "another size" "bytes" "$work/back" -- 18 '\0'
 damage "a backing file that is missing" "$work/bacX" -- $((32 + ${#work} + 4)) 'X'

@@ -8,10 +8,14 @@
 //! | V2 | big-endian | 8 (4096) | 4104 | 4108 | 4116 | - | - | 4120 |
 //! | V3 | big-endian | 32 (4096) | 8 | 12 | 20 | 24 | 28 | 4128 |
 //! | V3 broken | big-endian | 36 (4096) | 8 | 16 | 24 | 28 | 32 | 4136 |
+//! | V3 larger | big-endian | 32 (4096) | 8 | 12 | 20 | 24 | 28 | 4136 |
 //!
 //! The broken V3 is what 64-bit UMLs wrote before December 2005, by a structure that was not
 //! packed. All are offsets in bytes; every field is 32 bits, but size, which is 64, and the path,
 //! whose length is in parentheses. A path ends with a zero byte.
+//!
+//! The larger V3 is this driver's own: a V3 whose cow_format is 1, and which has one more field, of
+//! 64 bits at 4128: the size of the backing file, which is smaller than the disk.
 //!
 //! This file knows where the fields are. Whether their values make sense is the business of
 //! [`layout`](super::layout).
@@ -37,8 +41,17 @@ pub(crate) const MAGIC: u32 = 0x4f4f_4f4d;
 /// The newest version number there is.
 const NEWEST: u32 = 3;
 
-/// The only cow_format there is: a bitmap of sectors.
-const FORMAT_BITMAP: u32 = 0;
+/// The cow_format of all files but those of a larger disk: a bitmap of sectors.
+pub(crate) const FORMAT_BITMAP: u32 = 0;
+
+/// The cow_format of a disk larger than its backing file. Also a bitmap of sectors.
+pub(crate) const FORMAT_LARGER: u32 = 1;
+
+/// Where that one has the size of the backing file, which is 64 bits.
+const BACKING_SIZE: usize = V3.len;
+
+/// The length in bytes of the header of such a file.
+const LARGER_LEN: usize = BACKING_SIZE + 8;
 
 /// A header's content, of any version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,8 +60,11 @@ pub(crate) struct Header<'a> {
     pub(crate) version: Version,
     /// The backing file's modification time when the file was made: seconds since 1970, until 2106.
     pub(crate) mtime: u32,
-    /// The disk's size in bytes: the backing file's when the file was made.
+    /// The disk's size in bytes: the backing file's when the file was made, unless it says so.
     pub(crate) size: u64,
+    /// The backing file's size in bytes when the file was made, if that is another one. V3 only.
+    /// Any value: not checked here.
+    pub(crate) backing_size: Option<u64>,
     /// What one bit of the bitmap stands for, in bytes. Any value: not checked here.
     pub(crate) sector_size: u32,
     /// What bitmap and data are aligned to, in bytes. Any value: not checked here. V1 and V2 have
@@ -96,6 +112,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Header<'_>>, Error> {
 /// Parses the fields of a `version` header. `None` if there are not enough bytes.
 fn fields(version: Version, bytes: &[u8]) -> Option<Result<Header<'_>, Error>> {
     let fields = version.fields();
+    let whole = bytes;
     let bytes = bytes.get(..fields.len)?;
     let read_u32 = |at| {
         let bytes = chunk(bytes, at)?;
@@ -119,9 +136,11 @@ fn fields(version: Version, bytes: &[u8]) -> Option<Result<Header<'_>, Error>> {
     };
     let path = bytes.get(fields.path..)?.get(..fields.path_space)?;
 
-    if format != FORMAT_BITMAP {
-        return Some(Err(Error::UnknownFormat(format)));
-    }
+    let backing_size = match format {
+        FORMAT_BITMAP => None,
+        FORMAT_LARGER => Some(u64::from_be_bytes(chunk(whole, BACKING_SIZE)?)),
+        _ => return Some(Err(Error::UnknownFormat(format))),
+    };
     let Some(end) = path.iter().position(|&c| c == 0) else {
         return Some(Err(Error::EndlessPath { version }));
     };
@@ -133,6 +152,7 @@ fn fields(version: Version, bytes: &[u8]) -> Option<Result<Header<'_>, Error>> {
         version,
         mtime,
         size,
+        backing_size,
         sector_size,
         alignment,
         backing_file,
@@ -155,7 +175,10 @@ impl Header<'_> {
     /// The length in bytes of a header of this version. In V1 and V2 the bitmap follows at once.
     #[allow(clippy::len_without_is_empty)]
     pub(crate) fn len(&self) -> usize {
-        self.version.fields().len
+        match self.backing_size {
+            Some(_) => LARGER_LEN,
+            None => self.version.fields().len,
+        }
     }
 
     /// The offset in the file behind the zero byte that ends the path.
@@ -171,6 +194,11 @@ impl Header<'_> {
     /// Returns why this cannot be written, if it cannot.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let path = self.backing_file;
+        if self.backing_size.is_some() && self.version != Version::V3 {
+            return Err(Error::NoBackingSize {
+                version: self.version,
+            });
+        }
         if path.is_empty() {
             return Err(Error::EmptyPath);
         }
@@ -195,7 +223,7 @@ impl Header<'_> {
         let version = self.version;
         let fields = version.fields();
         let len = buf.len();
-        let Some(buf) = buf.get_mut(..fields.len) else {
+        let Some(buf) = buf.get_mut(..self.len()) else {
             return Err(Error::BufferTooShort { version, len });
         };
 
@@ -221,9 +249,18 @@ impl Header<'_> {
         put_u32(fields.sector_size, self.sector_size);
         if let Some((alignment, format)) = fields.alignment_and_format {
             put_u32(alignment, self.alignment);
-            put_u32(format, FORMAT_BITMAP);
+            put_u32(
+                format,
+                match self.backing_size {
+                    Some(_) => FORMAT_LARGER,
+                    None => FORMAT_BITMAP,
+                },
+            );
         }
-        Ok(fields.len)
+        if let Some(size) = self.backing_size {
+            put(buf, BACKING_SIZE, &size.to_be_bytes());
+        }
+        Ok(self.len())
     }
 }
 
@@ -249,6 +286,7 @@ mod tests {
             version,
             mtime: 0x8234_5678,
             size: 0x0000_0102_0304_0600,
+            backing_size: None,
             sector_size: SECTOR_SIZE,
             alignment: match version {
                 Version::V1 { .. } | Version::V2 => SECTOR_SIZE,
@@ -335,6 +373,33 @@ mod tests {
     }
 
     #[test]
+    fn a_larger_disk_has_the_size_of_its_backing_file() {
+        let mut buf = [0; LEN_MAX];
+        let larger = Header {
+            backing_size: Some(0x0000_0001_0203_0405),
+            ..header(Version::V3)
+        };
+        fill(&mut buf, Version::V3);
+        buf[31] = 1;
+        put(&mut buf, 4128, b"\0\0\0\x01\x02\x03\x04\x05");
+        assert_eq!(parse(&buf), Ok(Some(larger)));
+        let short = Err(Error::Short {
+            version: Version::V3,
+            len: 4135,
+        });
+        assert_eq!(parse(&buf[..4135]), short);
+
+        let wanted = buf;
+        buf.fill(0xff);
+        assert_eq!(larger.write(&mut buf), Ok(4136));
+        assert!(buf == wanted);
+        for version in [Version::V1 { big_endian: true }, Version::V2] {
+            let header = Header { version, ..larger };
+            assert_eq!(header.check(), Err(Error::NoBackingSize { version }));
+        }
+    }
+
+    #[test]
     fn other_files_are_no_cow_files() {
         let mut buf = [0; LEN_MAX];
         assert_eq!(parse(&buf), Ok(None));
@@ -359,8 +424,8 @@ mod tests {
         );
 
         fill(&mut buf, Version::V3);
-        buf[31] = 1;
-        assert_eq!(parse(&buf), Err(Error::UnknownFormat(1)));
+        buf[31] = 2;
+        assert_eq!(parse(&buf), Err(Error::UnknownFormat(2)));
 
         // An empty path makes a V3 look like a broken one, whose path is empty as well.
         for version in VERSIONS {

@@ -66,6 +66,13 @@ pub(crate) enum Error {
     Alignment(u32),
     /// The size is 0.
     NoSize,
+    /// The backing file has no size, or more than the disk.
+    BackingSize {
+        /// The header's value, in bytes.
+        value: u64,
+        /// The disk's, in bytes.
+        size: u64,
+    },
     /// The data would end behind the last byte that a file can have. The header's value, in bytes.
     TooBig(u64),
 }
@@ -85,6 +92,11 @@ impl fmt::Display for Error {
                  {ALIGNMENT_MAX}"
             ),
             Error::NoSize => f.write_str("size 0 in the COW header: it must be 1 at least"),
+            Error::BackingSize { value, size } => write!(
+                f,
+                "backing file's size {value} in the COW header: it must be from 1 to the disk's, \
+                 {size}"
+            ),
             Error::TooBig(value) => write!(
                 f,
                 "size {value} in the COW header: \
@@ -107,6 +119,10 @@ impl Layout {
     /// sector size that the caller can use.
     pub(crate) fn new(header: &Header<'_>, page_size: u32) -> Result<Layout, Error> {
         let len = header.len() as u64;
+        let (size, backing_size) = (header.size, header.backing_size);
+        if let Some(value) = backing_size.filter(|value| !(1..=size).contains(value)) {
+            return Err(Error::BackingSize { value, size });
+        }
         match header.version {
             Version::V1 { .. } | Version::V2 => {
                 Self::old(len, header.size, header.sector_size, page_size)
@@ -253,6 +269,7 @@ mod tests {
             version,
             mtime: 0,
             size,
+            backing_size: None,
             sector_size,
             alignment: align,
             backing_file: b"/gold",
@@ -304,6 +321,28 @@ mod tests {
             of(Version::V3Broken, GIB, 512, 4096),
             of(Version::V3, GIB, 512, 4096)
         );
+    }
+
+    #[test]
+    fn a_larger_disk_lies_as_any_other() {
+        let larger = |size, backing_size| {
+            let header = Header {
+                version: Version::V3,
+                mtime: 0,
+                size,
+                backing_size: Some(backing_size),
+                sector_size: 512,
+                alignment: 512,
+                backing_file: b"/gold",
+            };
+            Layout::new(&header, PAGE)
+        };
+        assert_eq!(larger(GIB, 1), of(Version::V3, GIB, 512, 512));
+        assert_eq!(larger(GIB, GIB), of(Version::V3, GIB, 512, 512));
+        for value in [0, GIB + 1, u64::MAX] {
+            let error = Error::BackingSize { value, size: GIB };
+            assert_eq!(larger(GIB, value), Err(error));
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! What a disk writes wholly or not at all is a sector. So what the new header has behind the first
 //! one must be durable before the first sector leads there, and may be overwritten only when the
 //! first sector does not. It leads there by a path that goes on behind it; and in V2, where path
-//! and mtime cannot change at once, by any path at all if the mtime changes.
+//! and mtime cannot change at once, by any path at all if the mtime changes. That of a larger disk
+//! leads there by its cow_format; but the size that it leads to does not change with the path.
 //!
 //! | the old first sector leads there | the new one does | steps |
 //! | --- | --- | --- |
@@ -47,8 +48,9 @@ impl Step<'_> {
     }
 }
 
-/// The steps by which `new` takes the place of `old`, which differs from it in path and mtime only;
-/// or by which it is written to a file whose first sector is zeros.
+/// The steps by which `new` takes the place of `old`, which differs from it in path and mtime only,
+/// and in the backing file's size if only one of both has that; or by which it is written to a file
+/// whose first sector is zeros.
 ///
 /// Returns an error, before there is any step, if `new` cannot be written.
 pub(crate) fn steps<'a>(
@@ -62,13 +64,18 @@ pub(crate) fn steps<'a>(
     let rest = part(*new, SECTOR.min(len), len);
     let between = Header {
         backing_file: SWITCHING,
+        backing_size: old.and_then(|old| old.backing_size),
         ..*new
     };
 
     let moves = old.is_none_or(|old| old.backing_file != new.backing_file);
     let new_mtime = old.is_none_or(|old| old.mtime != new.mtime);
     let mtime_behind = new_mtime && new.mtime_offset() >= SECTOR;
-    let leads = |header: &Header<'_>| moves && (mtime_behind || header.path_end() > SECTOR);
+    let resizes = old.is_none_or(|old| old.backing_size != new.backing_size);
+    let leads = |header: &Header<'_>| {
+        moves && (mtime_behind || header.path_end() > SECTOR)
+            || resizes && header.backing_size.is_some()
+    };
     let steps = match (old.is_some_and(leads), leads(new)) {
         (false, false) => [part(*new, 0, len), None, None],
         (false, true) => [rest, first, None],
@@ -92,6 +99,7 @@ mod tests {
             version,
             mtime,
             size: 1 << 20,
+            backing_size: None,
             sector_size: 512,
             alignment: 4096,
             backing_file,
@@ -150,6 +158,27 @@ mod tests {
             found(Some(&short), &other),
             Ok([first(SWITCHING), rest(o), first(o)])
         );
+    }
+
+    #[test]
+    fn a_larger_disk_is_none_before_its_size_is_there() {
+        let equal = header(Version::V3, b"/short", 1);
+        let larger = Header {
+            backing_size: Some(1 << 19),
+            ..equal
+        };
+        let path: &[u8] = b"/short";
+        let (first, rest) = (Some((0, 512, path)), Some((512, 3624, path)));
+        assert_eq!(found(None, &larger), Ok([rest, first, None]));
+        assert_eq!(found(Some(&equal), &larger), Ok([rest, first, None]));
+        let rest = Some((512, 3616, path));
+        assert_eq!(found(Some(&larger), &equal), Ok([first, rest, None]));
+        let other = Header {
+            backing_file: b"/other",
+            ..larger
+        };
+        let whole = Some((0, 4136, other.backing_file));
+        assert_eq!(found(Some(&larger), &other), Ok([whole, None, None]));
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod tests {
                 version,
                 mtime: 1,
                 size: 1 << 20,
+                backing_size: None,
                 sector_size: 512,
                 alignment: 4096,
                 backing_file: b"/back",

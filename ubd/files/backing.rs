@@ -14,7 +14,7 @@ use kernel::{fmt, prelude::*};
 /// How many COW files may lie upon each other.
 pub(super) const DEPTH_MAX: usize = 8;
 
-/// What a file is to a COW file that has a disk of some size.
+/// What a file is to a COW file over a disk of some size.
 enum Fit {
     /// Its raw bytes are as many.
     Raw,
@@ -53,14 +53,14 @@ impl Opening<'_> {
             return Ok(backing);
         }
         // What is wrong with its header, if that is why it can't be used, has been said.
-        let fit = match self.fit(&given_file, &given, cow.size()) {
+        let fit = match self.fit(&given_file, &given, cow.backing_size()) {
             Err(e) if e == EINVAL => Fit::No(None),
             result => result?,
         };
         let mtime = given_file.stat()?.mtime;
         let (given_cow, disk) = match fit {
             Fit::Raw => (Some(None), None),
-            Fit::Cow(given_cow) => (Some(Some(given_cow)), Some(cow.size())),
+            Fit::Cow(given_cow) => (Some(Some(given_cow)), Some(cow.backing_size())),
             Fit::No(disk) => (None, disk),
         };
         let Some(given_cow) = given_cow.filter(|_| is_of_time(&given_file, mtime, cow)) else {
@@ -72,7 +72,7 @@ impl Opening<'_> {
                 self.label,
                 given_file.size(),
                 DiskSize(disk),
-                cow.size(),
+                cow.backing_size(),
                 cow.mtime,
                 Abbreviated(&named)
             );
@@ -111,6 +111,7 @@ impl Opening<'_> {
             version: cow.version,
             mtime: cow.mtime,
             size: cow.size(),
+            backing_size: cow.named_size,
             sector_size: cow.sector_size,
             alignment: cow.alignment,
             backing_file: &cow.backing_path,
@@ -145,7 +146,7 @@ impl Opening<'_> {
     /// Returns `EINVAL`, and says why, unless `file` can be the backing file of the COW file at
     /// `upper`.
     fn check(&self, file: File, path: KVec<u8>, upper: &[u8], cow: &Cow) -> Result<Backing> {
-        let lower = match self.fit(&file, &path, cow.size())? {
+        let lower = match self.fit(&file, &path, cow.backing_size())? {
             Fit::Raw => None,
             Fit::Cow(cow) => Some(cow),
             Fit::No(disk) => {
@@ -153,7 +154,7 @@ impl Opening<'_> {
                     "{}: {}: its header says that its backing file has {} bytes, but {} has {}{}",
                     self.label,
                     Abbreviated(upper),
-                    cow.size(),
+                    cow.backing_size(),
                     Abbreviated(&path),
                     file.size(),
                     DiskSize(disk)
@@ -194,7 +195,7 @@ impl Opening<'_> {
         Ok(joined)
     }
 
-    /// What `file` is to a COW file whose header says `size`.
+    /// What `file` is to a COW file whose header says that its backing file has `size` bytes.
     fn fit(&self, file: &File, path: &[u8], size: u64) -> Result<Fit> {
         if file.size() == size {
             return Ok(Fit::Raw);

@@ -69,6 +69,7 @@ impl Opening<'_> {
             version: Version::V3,
             mtime: file.stat()?.mtime as u32,
             size,
+            backing_size: None,
             sector_size: NEW_SECTOR_SIZE,
             alignment: NEW_ALIGNMENT,
             backing_file: &backing,

@@ -3,7 +3,8 @@
 //! The open files of one unit, and where in them a byte of the disk is.
 //!
 //! The files are layers: the first is the one that is written; if it is a COW file, the second is
-//! its backing file, which may be a COW file again. The last one is plain.
+//! its backing file, which may be a COW file again. The last one is plain. None has a larger disk
+//! than those above it; what is beyond a smaller one is zeros.
 
 use crate::ubd::{
     cow::bitmap::{Bitmap, NotLoaded, PAGE_SECTORS},
@@ -256,6 +257,17 @@ impl Image {
                 });
             };
             let shift = map.layout.sector_shift;
+            let behind = map.layout.sectors << shift;
+            if pos >= behind {
+                // Zeros, as what the last file lacks, which is no longer than any disk over it. In
+                // between there may be a last sector that is longer.
+                return Ok(Piece {
+                    layer: self.layers.last().ok_or(EIO)?,
+                    offset: pos,
+                    len: end - pos,
+                });
+            }
+            end = end.min(behind);
             let last = (end - 1) >> shift;
             let run = loop {
                 match plan::run(&map.bitmap, pos >> shift, last + 1) {

@@ -96,6 +96,8 @@ pub(super) struct Opening<'a> {
 pub(super) struct Cow {
     pub(super) version: Version,
     pub(super) mtime: u32,
+    /// The size of the backing file's disk in bytes, if the header says that it is smaller.
+    pub(super) named_size: Option<u64>,
     pub(super) sector_size: u32,
     pub(super) alignment: u32,
     pub(super) backing_path: KVec<u8>,
@@ -105,6 +107,11 @@ pub(super) struct Cow {
 impl Cow {
     pub(super) fn size(&self) -> u64 {
         self.layout.size
+    }
+
+    /// The size that the disk of the backing file must have, in bytes.
+    pub(super) fn backing_size(&self) -> u64 {
+        self.named_size.unwrap_or(self.layout.size)
     }
 }
 
@@ -429,6 +436,7 @@ pub(super) fn cow_of(header: &Header<'_>, layout: Layout) -> Result<Cow> {
     Ok(Cow {
         version: header.version,
         mtime: header.mtime,
+        named_size: header.backing_size,
         sector_size: header.sector_size,
         alignment: header.alignment,
         backing_path: bytes(header.backing_file)?,

@@ -286,6 +286,7 @@ fn header<'a>(below: &'a [u8], mtime: i64, layout: &Layout) -> Header<'a> {
         version: Version::V3,
         mtime: mtime as u32,
         size: layout.size,
+        backing_size: None,
         sector_size: 1 << layout.sector_shift,
         alignment: NEW_ALIGNMENT,
         backing_file: below,

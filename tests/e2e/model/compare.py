@@ -62,7 +62,7 @@ def compare_cow(args):
     if not os.path.isabs(cow.backing):
         raise Wrong(f"{args.cow} names {cow.backing}: not an absolute path")
     for what, got, want in (
-            ("size", cow.size, size),
+            ("size", cow.size if cow.below is None else cow.below, size),
             ("mtime", cow.mtime, int(st.st_mtime) & 0xFFFFFFFF)):
         if got != want:
             raise Wrong(f"{args.cow}: {what} is {got}, must be {want}")

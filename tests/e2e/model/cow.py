@@ -14,7 +14,7 @@ class Cow:
     """A COW file: its header's values, and where its bitmap and data lie."""
 
     def __init__(self, version, backing, mtime, size, sectorsize=SECTOR,
-                 alignment=4096, order=">", broken=False):
+                 alignment=4096, order=">", broken=False, below=None):
         self.version = version
         self.backing = backing
         self.mtime = mtime & 0xFFFFFFFF
@@ -23,9 +23,11 @@ class Cow:
         self.alignment = alignment
         self.order = order
         self.broken = broken
+        # The size of the backing file, if the header says that it is another one.
+        self.below = below
         self.bits = bytearray(up(-(-size // sectorsize), 8) // 8)
         if version == 3:
-            self.header_len = 4136 if broken else 4128
+            self.header_len = 4136 if broken or below is not None else 4128
             self.bitmap_offset = up(self.header_len, alignment)
             self.bitmap_len = len(self.bits)
             self.data_offset = up(self.bitmap_offset + self.bitmap_len, alignment)
@@ -74,9 +76,10 @@ class Cow:
         else:
             mtime, size, ss, align, fmt = struct.unpack_from(">IQIII", head, 8)
             name = path(32, 4096)
-        if fmt:
+        if fmt not in (0, 1):
             raise Wrong(f"COW header: cow_format {fmt}")
-        return cls(3, name, mtime, size, ss, align, ">", broken)
+        below = struct.unpack_from(">Q", head, 4128)[0] if fmt else None
+        return cls(3, name, mtime, size, ss, align, ">", broken, below)
 
     def header(self):
         """The header's bytes."""
@@ -93,7 +96,10 @@ class Cow:
                              self.size, self.sectorsize, self.alignment, 0, name)
         else:
             struct.pack_into(">IIIQIII4096s", head, 0, MAGIC, 3, self.mtime,
-                             self.size, self.sectorsize, self.alignment, 0, name)
+                             self.size, self.sectorsize, self.alignment,
+                             int(self.below is not None), name)
+            if self.below is not None:
+                struct.pack_into(">Q", head, 4128, self.below)
         return bytes(head)
 
     @classmethod
@@ -156,6 +162,6 @@ class Cow:
             "size": self.size, "sectorsize": self.sectorsize,
             "alignment": self.alignment, "bitmap_offset": self.bitmap_offset,
             "bitmap_len": self.bitmap_len, "data_offset": self.data_offset,
-            "broken": self.broken, "order": self.order,
+            "broken": self.broken, "order": self.order, "below": self.below,
             "set": len(self.written()),
         }

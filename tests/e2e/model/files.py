@@ -78,7 +78,7 @@ def make_cow(args):
     size = args.size or file_size(args.backing)
     cow = Cow(args.version, args.name or os.path.abspath(args.backing),
               int(st.st_mtime) if args.mtime is None else args.mtime, size,
-              args.sectorsize, args.alignment, args.order, args.broken)
+              args.sectorsize, args.alignment, args.order, args.broken, args.below)
     rng = random.Random(args.seed)
     device = os.path.exists(args.cow) and stat.S_ISBLK(os.stat(args.cow).st_mode)
     with open(args.cow, "r+b" if device else "w+b") as f:
@@ -169,6 +169,7 @@ def commands(command):
     p.add_argument("--name", help="the path in the header")
     p.add_argument("--mtime", type=int)
     p.add_argument("--size", type=int)
+    p.add_argument("--below", type=int, help="the size of the backing file that the header has")
 
     p = command("expect", expect)
     p.add_argument("file")

@@ -68,10 +68,12 @@ def headers():
     yield "v3-alignment-1536", v3(alignment=1536)
     yield "v3-path-in-full", v3(path=b"/" + b"x" * 4094)
     yield "v3-broken", broken()
+    yield "v3-larger", v3(cow_format=1) + struct.pack(">Q", SIZE - 1)
 
     yield "bad-version", v3(version=4)
     yield "bad-version-little", v1("<", version=2)
-    yield "bad-format", v3(cow_format=1)
+    yield "bad-format", v3(cow_format=2)
+    yield "bad-backing-size", v3(cow_format=1) + struct.pack(">Q", SIZE + 1)
     yield "bad-endless-path", v3(path=b"x" * 4096)
     yield "bad-empty-path", v2(path=b"")
     yield "bad-size-0", v3(size=0)

@@ -68,6 +68,10 @@ pub(crate) fn layout(header: &Header<'_>, page_size: u32) {
                     assert!(value == 0 || value % 512 != 0 || value > 1 << 30);
                 }
                 Error::NoSize => assert_eq!(header.size, 0),
+                Error::BackingSize { value, size } => {
+                    assert_eq!((Some(value), size), (header.backing_size, header.size));
+                    assert!(value == 0 || value > size);
+                }
                 // The data alone, or with the bitmap, which is an eighth of a bit for each byte
                 // at most, and with two alignments.
                 Error::TooBig(value) => {

@@ -54,12 +54,14 @@ prop_compose! {
     fn values()(
         version in version(), mtime: u32, size in size(),
         sector_size in sector_size(), alignment in alignment(),
+        backing_size in prop::option::weighted(0.2, size()),
     ) -> Header<'static> {
         let alignment = match version {
             Version::V1 { .. } | Version::V2 => sector_size,
             Version::V3 | Version::V3Broken => alignment,
         };
-        Header { version, mtime, size, sector_size, alignment, backing_file: b"/gold" }
+        let backing_size = backing_size.filter(|_| version == Version::V3);
+        Header { version, mtime, size, backing_size, sector_size, alignment, backing_file: b"/gold" }
     }
 }
 

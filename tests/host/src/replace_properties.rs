@@ -3,7 +3,7 @@
 //! Properties of the steps in which a header takes the place of another, with a crash in each.
 
 use crate::ubd::cow::{
-    header::{self, Header, Version},
+    header::{self, Header, Version, V3_LEN},
     replace::{self, SECTOR, SWITCHING},
 };
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ fn replaced(old: Option<&Header<'_>>, new: &Header<'_>) {
     let mut file = vec![FILLER; header::LEN_MAX.next_multiple_of(SECTOR)];
     file[..SECTOR].fill(0);
     if let Some(old) = old {
-        let stale = old.path_end().max(SECTOR)..new.len().max(SECTOR);
+        let stale = old.path_end().max(SECTOR)..V3_LEN.min(new.len()).max(SECTOR);
         old.write(&mut file).unwrap();
         let mtime = old.mtime_offset();
         for at in stale {
@@ -93,6 +93,8 @@ proptest! {
         version in version(), mtime: u32, size: u64,
         is_new in prop::bool::weighted(0.2), same_path in prop::bool::weighted(0.2),
         old_mtime in prop::option::of(any::<u32>()),
+        backing_size in prop::option::weighted(0.3, any::<u64>()),
+        same_size in prop::bool::weighted(0.7),
         mut old_path in path_of_any_length(), mut path in path_of_any_length(),
     ) {
         if let Version::V1 { .. } = version {
@@ -100,8 +102,12 @@ proptest! {
             path.truncate(255);
         }
         let (sector_size, alignment) = (512, 512);
-        let new = Header { version, mtime, size, sector_size, alignment, backing_file: &path };
+        let backing_size = backing_size.filter(|_| version == Version::V3);
+        let new = Header {
+            version, mtime, size, backing_size, sector_size, alignment, backing_file: &path,
+        };
         let old = Header {
+            backing_size: backing_size.filter(|_| same_size),
             mtime: old_mtime.unwrap_or(new.mtime),
             backing_file: if same_path { &path } else { &old_path },
             ..new

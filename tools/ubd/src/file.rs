@@ -155,6 +155,11 @@ impl File {
         Ok(metadata.file_type().is_block_device() || metadata.mtime() as u32 == mtime)
     }
 
+    /// Whether this is a file whose length can change.
+    pub(crate) fn is_regular(&self) -> Result<bool> {
+        Ok(self.metadata()?.is_file())
+    }
+
     /// The length of the file or the size of the device, in bytes.
     pub(crate) fn size(&self) -> Result<u64> {
         let end = lseek64(&self.file, 0, Whence::SeekEnd);

@@ -36,6 +36,8 @@ pub(crate) struct Cow {
     pub(crate) file: File,
     pub(crate) version: Version,
     pub(crate) mtime: u32,
+    /// The size of the backing file's disk in bytes, if the header says that it is smaller.
+    pub(crate) named_size: Option<u64>,
     pub(crate) sector_size: u32,
     pub(crate) alignment: u32,
     pub(crate) backing_file: Vec<u8>,
@@ -61,7 +63,7 @@ impl Layer {
         Self::of(File::open(path, access)?)
     }
 
-    /// The file at `path` as the backing file of a disk of `size` bytes.
+    /// The file at `path` as a backing file whose disk has `size` bytes.
     ///
     /// Its raw length comes first, as in the driver: if that is the size, its raw bytes are meant,
     /// whatever they begin with.
@@ -91,6 +93,7 @@ impl Layer {
         Ok(Layer::Cow(Cow {
             version: header.version,
             mtime: header.mtime,
+            named_size: header.backing_size,
             sector_size: header.sector_size,
             alignment: header.alignment,
             backing_file: header.backing_file.to_vec(),
@@ -146,22 +149,40 @@ impl Cow {
         }
     }
 
-    /// Writes the header with other values for what a switch of the backing file changes.
-    pub(crate) fn write_header(&self, mtime: u32, backing_file: &[u8]) -> Result {
+    /// The size that the disk of the backing file must have, in bytes.
+    pub(crate) fn backing_size(&self) -> u64 {
+        self.named_size.unwrap_or(self.layout.size)
+    }
+
+    /// Writes the header with other values for what a switch of the backing file changes. Its disk
+    /// has `backing_size` bytes: those that it had, or as many as that of this file.
+    pub(crate) fn write_header(
+        &self,
+        mtime: u32,
+        backing_size: u64,
+        backing_file: &[u8],
+    ) -> Result {
         let old = Header {
             version: self.version,
             mtime: self.mtime,
             size: self.layout.size,
+            backing_size: self.named_size,
             sector_size: self.sector_size,
             alignment: self.alignment,
             backing_file: &self.backing_file,
         };
         let new = Header {
             mtime,
+            backing_size: self.named_size.filter(|_| backing_size != self.layout.size),
             backing_file,
             ..old
         };
-        write_header(&self.file, Some(&old), &new)
+        write_header(&self.file, Some(&old), &new)?;
+        if let Some(stale) = old.len().checked_sub(new.len()).filter(|len| *len > 0) {
+            self.file.write(&vec![0; stale], new.len() as u64)?;
+            self.file.sync()?;
+        }
+        Ok(())
     }
 
     /// The sector behind the last one that has a bit.
@@ -267,10 +288,10 @@ pub(crate) fn mismatch(cow: &Cow, layer: &Layer) -> Result<Option<String>> {
     let (size, mtime) = (layer.disk_size()?, layer.file().mtime()?);
     let path = shown(layer.file().path());
     let cow_path = shown(cow.path());
-    if size != cow.layout.size {
+    if size != cow.backing_size() {
         return Ok(Some(format!(
             "{cow_path}: its header says that its backing file has {} bytes, but {path} has {size}",
-            cow.layout.size
+            cow.backing_size()
         )));
     }
     if !layer.file().is_of_time(cow.mtime)? {
@@ -330,11 +351,21 @@ impl Image {
         while done < buf.len() {
             let at = pos + done as u64;
             let mut end = pos + buf.len() as u64;
+            let mut is_beyond = false;
             for layer in &self.layers {
                 let (file, offset) = match layer {
                     Layer::Raw(file) => (file, at),
+                    Layer::Cow(_) if is_beyond => continue,
                     Layer::Cow(cow) => {
                         let shift = cow.layout.sector_shift;
+                        let behind = cow.layout.sectors << shift;
+                        if at >= behind {
+                            // Zeros, as what the last file lacks, which is no longer than any disk
+                            // over it. In between there may be a last sector that is longer.
+                            is_beyond = true;
+                            continue;
+                        }
+                        end = end.min(behind);
                         let last = (end - 1) >> shift;
                         let run = plan::run(cow, at >> shift, last + 1)?;
                         if run.end <= last {
@@ -367,7 +398,7 @@ pub(crate) fn backing(cow: &Cow, access: Access, ids: &[(u64, u64)]) -> Result<L
     }
     let path = cow.backing_path();
     refuse_cycle(&path, ids)?;
-    Layer::open_below(&path, access, cow.layout.size)
+    Layer::open_below(&path, access, cow.backing_size())
 }
 
 /// Before a file is opened a second time, which its own lock may refuse for a reason that misleads.

@@ -2,7 +2,7 @@
 
 //! What can be wrong with a header.
 
-use super::{Version, FORMAT_BITMAP, NEWEST};
+use super::{Version, FORMAT_BITMAP, FORMAT_LARGER, LARGER_LEN, NEWEST};
 use core::fmt;
 
 /// Why bytes are no usable header, or a header cannot be written.
@@ -23,6 +23,11 @@ pub(crate) enum Error {
     LittleEndian(u32),
     /// V3: the cow_format is none that exists.
     UnknownFormat(u32),
+    /// To be written: the version has no place for the size of the backing file.
+    NoBackingSize {
+        /// The header's version.
+        version: Version,
+    },
     /// The path has no terminating zero.
     EndlessPath {
         /// The header's version.
@@ -52,7 +57,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Error::Short { version, len } => {
-                let need = version.fields().len;
+                // It is a larger one that does not end there.
+                let need = match version.fields().len {
+                    need if len < need => need,
+                    _ => LARGER_LEN,
+                };
                 write!(
                     f,
                     "short COW header: {len} of the {need} bytes of a {version}"
@@ -73,7 +82,8 @@ impl fmt::Display for Error {
             }
             Error::UnknownFormat(format) => write!(
                 f,
-                "unknown cow_format {format} in the COW header: known is only {FORMAT_BITMAP}"
+                "unknown cow_format {format} in the COW header: known are {FORMAT_BITMAP} and \
+                 {FORMAT_LARGER}"
             ),
             Error::EndlessPath { version } => {
                 let space = version.fields().path_space;
@@ -81,6 +91,12 @@ impl fmt::Display for Error {
                     f,
                     "no zero byte ends the backing file's path in the {space} bytes that \
                      the COW header ({version}) has for it"
+                )
+            }
+            Error::NoBackingSize { version } => {
+                write!(
+                    f,
+                    "a {version} has no place for the size of its backing file"
                 )
             }
             Error::EmptyPath => f.write_str("empty path of the backing file in the COW header"),
@@ -94,7 +110,11 @@ impl fmt::Display for Error {
                 )
             }
             Error::BufferTooShort { version, len } => {
-                let need = version.fields().len;
+                // It is a larger one that does not end there.
+                let need = match version.fields().len {
+                    need if len < need => need,
+                    _ => LARGER_LEN,
+                };
                 write!(
                     f,
                     "buffer of {len} bytes for the {need} bytes of a COW header ({version})"

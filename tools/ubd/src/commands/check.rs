@@ -165,6 +165,7 @@ fn check_one(cow: &Cow, findings: &mut Findings<'_>) -> Result {
         version: cow.version,
         mtime: 0,
         size: 0,
+        backing_size: cow.named_size,
         sector_size: 0,
         alignment: 0,
         backing_file: b"",

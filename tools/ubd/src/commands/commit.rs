@@ -26,7 +26,8 @@ const BLOCK: usize = 4096;
 /// them, and its modification time with them: it is another one, on stable storage, before anything
 /// is written. If it is interrupted, by a crash too, the backing file has a part of the changes and
 /// another modification time; 'ubd rebase --unsafe' to the same backing file and another commit
-/// make it whole, because all that was to be written still is in COW.
+/// make it whole, because all that was to be written still is in COW. A backing file smaller than the
+/// disk gets its size.
 ///
 /// A COW file that was cut short, so that sectors which should be in it are behind its end, is
 /// refused, and nothing is changed: the zeros that it reads as would take the place of what the
@@ -128,9 +129,23 @@ fn commit_down(path: &Path, quiet: bool) -> Result<PathBuf> {
     if let Some(why) = cow.missing_data()? {
         return Err(format!("{why}: nothing is committed").into());
     }
-    let mut progress = Progress::new("commit", cow.layout.size, quiet);
+    let size = cow.layout.size;
+    let grows = backing.size()? != size;
+    if grows && !backing.is_regular()? {
+        return Err(format!(
+            "{}: is smaller than the disk, of {size} bytes, and a device cannot grow: use --to",
+            shown(backing.path())
+        )
+        .into());
+    }
+    let mut progress = Progress::new("commit", size, quiet);
     let mut buf = vec![0; STEP];
     let mut touched = false;
+    if grows {
+        backing.touch(cow.mtime)?;
+        touched = true;
+        backing.set_len(size)?;
+    }
     cow.for_each_run(|start, run| {
         let (mut at, end) = cow.bytes_of(start, run.end);
         while run.in_cow && at < end {
@@ -149,7 +164,7 @@ fn commit_down(path: &Path, quiet: bool) -> Result<PathBuf> {
         Ok(())
     })?;
     backing.sync()?;
-    cow.write_header(backing.mtime()?, &cow.backing_file)?;
+    cow.write_header(backing.mtime()?, size, &cow.backing_file)?;
     progress.end();
     Ok(backing.path().to_owned())
 }

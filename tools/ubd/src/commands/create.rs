@@ -3,6 +3,7 @@
 //! `ubd create`: a new COW file.
 
 use crate::{
+    bytes,
     difference::{differing, runs},
     failure::Result,
     file::{absolute, Access, File, STEP},
@@ -31,9 +32,13 @@ use std::{
 /// multiple of 512. A BACKING that is a COW file gives the size of its disk, and a warning, because
 /// User-mode Linux cannot use such a pair.
 ///
+/// With --size, the disk is larger than BACKING, and what lies beyond that reads as zeros. Such a file
+/// is marked, and says how large BACKING must be; User-mode Linux refuses it, and so do programs that
+/// know nothing of the mark.
+///
 /// With --diff, COW has all sectors in which the disk NEW differs from BACKING, and no other, so
 /// that COW over BACKING shows what NEW does. NEW is a plain image or a COW file, and must have the
-/// size of BACKING; neither is changed.
+/// size of BACKING, or that of --size; neither is changed.
 ///
 /// With --allocate, COW has blocks for the whole disk, with zeros that nobody reads, so that first
 /// writes cost a file system no more than others. That takes as much space as the disk, and as much
@@ -46,6 +51,7 @@ use std::{
 #[command(after_help = "\
 Examples:
   ubd create work.cow golden.img
+  ubd create --size 20G large.cow golden.img
   ubd create --allocate fast.cow golden.img
   ubd create --diff update.cow golden.img new-golden.img")]
 pub(crate) struct Create {
@@ -55,6 +61,9 @@ pub(crate) struct Create {
     /// Bytes to which bitmap and data are aligned
     #[arg(long, value_name = "BYTES", default_value_t = 4096)]
     alignment: u32,
+    /// Bytes in the disk, in which K, M, G and T can be used: as many as in BACKING, or more
+    #[arg(long, value_name = "BYTES", value_parser = bytes::parse)]
+    size: Option<u64>,
     /// Have the disk be NEW, by what differs from BACKING
     #[arg(long, requires = "new")]
     diff: bool,
@@ -92,12 +101,20 @@ impl Create {
         let (path, backing) = (&self.cow, &self.backing);
         let backing_path = absolute(backing)?;
         let layer = Layer::open(backing, Access::Read)?;
-        let size = layer.disk_size()?;
+        let backing_size = layer.disk_size()?;
+        let size = self.size.unwrap_or(backing_size);
+        if size < backing_size {
+            return Err(format!(
+                "{}: has {backing_size} bytes, and a disk over it cannot have less: {size}",
+                shown(backing)
+            )
+            .into());
+        }
         if let Layer::Cow(cow) = &layer {
-            if cow.file.size()? == size {
+            if cow.file.size()? == backing_size {
                 return Err(format!(
-                    "{}: its length and its disk's are the same, {size} bytes: a COW file over it \
-                     could not say which is meant",
+                    "{}: its length and its disk's are the same, {backing_size} bytes: a COW file \
+                     over it could not say which is meant",
                     shown(backing)
                 )
                 .into());
@@ -111,6 +128,7 @@ impl Create {
             version: Version::V3,
             mtime: layer.file().mtime()?,
             size,
+            backing_size: Some(backing_size).filter(|_| size > backing_size),
             sector_size: self.sector_size,
             alignment: self.alignment,
             backing_file: backing_path.as_os_str().as_bytes(),
@@ -119,8 +137,12 @@ impl Create {
             .map_err(|e| format!("{}: {e}", shown(path)))?;
         // Whether what is below can be used.
         let old = Image::of(layer, 1, &[])?;
+        let whose = match header.backing_size {
+            Some(_) => "the disk is to have",
+            None => "the backing file has",
+        };
         let new = match &self.new {
-            Some(new) => Some(open_new(new, size)?),
+            Some(new) => Some(open_new(new, size, whose)?),
             None => None,
         };
         let made = Unfinished::create(path)?;
@@ -141,15 +163,11 @@ impl Create {
 }
 
 /// The disk that a new COW file of `size` bytes is to be.
-fn open_new(path: &Path, size: u64) -> Result<Image> {
+fn open_new(path: &Path, size: u64, whose: &str) -> Result<Image> {
     let layer = Layer::open(path, Access::Read)?;
     let new_size = layer.disk_size()?;
     if new_size != size {
-        return Err(format!(
-            "{}: has {new_size} bytes, but the backing file has {size}",
-            shown(path)
-        )
-        .into());
+        return Err(format!("{}: has {new_size} bytes, but {whose} {size}", shown(path)).into());
     }
     let new = Image::of(layer, 0, &[])?;
     new.tell_missing()?;

@@ -8,14 +8,11 @@ use crate::{
     image::{self, Cow, Layer},
     json,
     output::{shown, shown_bytes, Output},
-    ubd::cow::header::Version,
+    ubd::cow::header::{Version, FORMAT_BITMAP, FORMAT_LARGER},
 };
 use clap::Args;
 use serde_json::{json, Map};
 use std::{io::ErrorKind, path::PathBuf};
-
-/// The cow_format of every version 3 header that can be parsed: no other is known.
-const COW_FORMAT: u32 = 0;
 
 /// Show what a COW file's header says, and how much of the disk is in it
 ///
@@ -48,6 +45,13 @@ impl Info {
         let (state, why) = state_of_backing(&cow)?;
         let share = count as f64 / layout.sectors as f64;
         let unmapped = layout.sectors - cow.mapped_sectors();
+        let (cow_format, format) = match cow.named_size {
+            Some(_) => (
+                FORMAT_LARGER,
+                "a bitmap, of a disk larger than its backing file",
+            ),
+            None => (FORMAT_BITMAP, "bitmap"),
+        };
         let is_v3 = matches!(cow.version, Version::V3 | Version::V3Broken);
         if out.json {
             let mut all = Map::new();
@@ -58,10 +62,11 @@ impl Info {
             add("backing_state", json!(state));
             add("mtime", json!(cow.mtime));
             add("size", json!(layout.size));
+            add("backing_size", json!(cow.backing_size()));
             add("sector_size", json!(cow.sector_size));
             if is_v3 {
                 add("alignment", json!(cow.alignment));
-                add("cow_format", json!(COW_FORMAT));
+                add("cow_format", json!(cow_format));
             }
             add("bitmap_offset", json!(layout.bitmap_offset));
             add("bitmap_length", json!(layout.bitmap_len));
@@ -81,10 +86,13 @@ impl Info {
         writeln!(out, "                {state}")?;
         writeln!(out, "modified at:    {} (seconds since 1970)", cow.mtime)?;
         writeln!(out, "size:           {} bytes", layout.size)?;
+        if let Some(size) = cow.named_size {
+            writeln!(out, "                {size} of them over the backing file")?;
+        }
         writeln!(out, "sector size:    {} bytes", cow.sector_size)?;
         if is_v3 {
             writeln!(out, "alignment:      {} bytes", cow.alignment)?;
-            writeln!(out, "cow_format:     {COW_FORMAT} (bitmap)")?;
+            writeln!(out, "cow_format:     {cow_format} ({format})")?;
         }
         writeln!(
             out,

@@ -20,7 +20,7 @@ use std::{
 /// Give a COW file another backing file
 ///
 /// The path of BACKING, made absolute, and its modification time are written to the header of COW.
-/// Its size must be that in the header. The old and the new backing file are compared where they
+/// Its size must be that in the header, or the disk's, if this is larger. The old and the new backing file are compared where they
 /// show through COW, and if they differ, nothing is changed. With --unsafe the old one is not looked
 /// at, and need not exist.
 ///
@@ -60,14 +60,18 @@ impl Rebase {
 
 fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> Result {
     let cow = Cow::open(path, Access::Write)?;
-    let size = cow.layout.size;
     let ids = [cow.file.id()?];
     image::refuse_cycle(backing, &ids)?;
     let old_path = cow.backing_path();
     let same = is_same(&old_path, backing);
-    let layer = Layer::open_below(backing, Access::Read, size)?;
+    let size = cow.backing_size();
+    let mut layer = Layer::open_below(backing, Access::Read, size)?;
+    if layer.disk_size()? != size && cow.named_size.is_some() {
+        // One that has the whole size of the disk is as good.
+        layer = Layer::open_below(backing, Access::Read, cow.layout.size)?;
+    }
     let new_size = layer.disk_size()?;
-    if new_size != size {
+    if new_size != size && (cow.named_size.is_none() || new_size != cow.layout.size) {
         return Err(format!(
             "{}: has {new_size} bytes, but the COW file is for {size}",
             shown(backing)
@@ -81,7 +85,7 @@ fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> Result {
         if same {
             // One file under two names has the same content; whether it is the one that the
             // header means is another matter.
-            if !new.layers[0].file().is_of_time(cow.mtime)? {
+            if new_size != size || !new.layers[0].file().is_of_time(cow.mtime)? {
                 return Err(format!(
                     "{}: was modified at {mtime}, the COW header says {}: there is nothing to \
                      compare it with, and only --unsafe would take it",
@@ -98,7 +102,7 @@ fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> Result {
             compare(&cow, &Image::of(old, 1, &ids)?, &new, quiet)?;
         }
     }
-    cow.write_header(mtime, new_path.as_os_str().as_bytes())
+    cow.write_header(mtime, new_size, new_path.as_os_str().as_bytes())
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {
