@@ -277,7 +277,8 @@ finds "info says so" 0 "cow_format:     1 (a bitmap, of a disk larger" "300000 b
 cp wide1 want
 uml none "ubd0=$work/wide1" >/dev/null 2>&1
 is "UML refuses it, by the sizes" "$(grep -c 'Size mismatch (300000 vs 20100)' uml.log)" 1
-check "and leaves it as it was" cmp wide1 want
+refuse "so does uml_moo" uml_moo -b few wide1 moo9
+check "and both leave it as it was" cmp wide1 want
 finds "create --size with less than there is" 1 "few: has 20100 bytes" "less: 20099" -- create --size 20099 new few
 finds "create --size with no size" 1 "is no number of bytes" -- create --size many new few
 "$ubd" create --size 20100 equal few
