@@ -89,8 +89,20 @@ check "across the end of what is below" model write /dev/ubda want 69632 4096 ac
 check "a snapshot" sh -c "echo $work/fs/next >$config/0/snapshot"
 is "has the disk's size, and needs no mark" "$(model info fs/next size) $(model info fs/next below)" "300000 None"
 check "and its bytes" model cmp /dev/ubda want --direct
+check "one of more bytes" sh -c "echo 400000 >$config/0/size && echo $work/fs/grown >$config/0/snapshot"
+truncate -s 400384 want
+is "has them" "$(model info fs/grown size) $(model info fs/grown below) $(cat $config/0/size)" "400000 300000 0"
+is "so has the disk" "$(blockdev --getsize64 /dev/ubda) $(cat /sys/block/ubda/size)" "400384 782"
+check "which are zeros, behind what there was" model cmp /dev/ubda want --direct --bs 65536
+for size in 399999 many; do
+	refuse "not one of $size" sh -c "echo $size >$config/0/size && echo $work/fs/new >$config/0/snapshot"
+done
+told "not one of fewer" 0 "has a larger disk than that"
+check "no file is made for it" test ! -e fs/new
+echo 0 >$config/0/size
 cp want moment
-check "it is written" model write /dev/ubda want 262144 8192 snapshot
+check "it is written" model write /dev/ubda want 389120 8192 grown
+check "it is written, in the middle, too" model write /dev/ubda want 262144 8192 snapshot
 check "and reads as written" model cmp /dev/ubda want --direct --bs 65536
 exec 3<&-
 power 0 0

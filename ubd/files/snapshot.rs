@@ -56,13 +56,16 @@ pub(crate) struct Snapshot {
     mtime: i64,
     /// Where all is in the new file.
     layout: Layout,
+    /// The size in bytes that the disk had.
+    old_size: u64,
 }
 
 impl Snapshot {
     /// Makes the file at `path` a COW file over those of `old`, the image of a unit with `options`,
     /// and all else that can be made while requests go on. Says in `last_error` what failed.
     ///
-    /// `is_on_disk` says whether a file is on the unit's own disk.
+    /// The disk is to have `size` bytes then, or as many as it has if that is 0. `is_on_disk` says
+    /// whether a file is on the unit's own disk.
     ///
     /// May sleep, for long. Sees files as the calling task does. Returns `EROFS` or `EIO` for an
     /// image that is not written, `EEXIST` for a file that is there, unless it is empty, `EINVAL`
@@ -71,6 +74,7 @@ impl Snapshot {
         old: Arc<Image>,
         options: &Options<'_>,
         path: &[u8],
+        size: u64,
         last_error: &LastError,
         is_on_disk: impl FnOnce(&File) -> bool,
     ) -> Result<Self> {
@@ -87,7 +91,12 @@ impl Snapshot {
         for layer in old.layers() {
             opening.upper.push(layer.file.stat()?.id, GFP_KERNEL)?;
         }
-        let size = disk_size(&opening, &old, top)?;
+        let old_size = disk_size(&opening, &old, top)?;
+        let size = match size {
+            0 => old_size,
+            size if size >= old_size => size,
+            _ => return Err(opening.failed(&top.path, "has a larger disk than that", EINVAL)),
+        };
         let layout = Layout::new_v3(size, old.block_size(), NEW_ALIGNMENT)
             .map_err(|e| opening.unusable(&top.path, &e))?;
         let mtime = top.file.stat()?.mtime;
@@ -118,7 +127,7 @@ impl Snapshot {
             );
             opening.usage.direct = false;
         }
-        let header = header(&top.path, mtime, &layout);
+        let header = header(&top.path, mtime, &layout, old_size);
         opening
             .fill(&file, path, &header, &layout)
             .and_then(|()| File::sync_name(path))
@@ -141,6 +150,7 @@ impl Snapshot {
             sealed,
             mtime,
             layout,
+            old_size,
         })
     }
 
@@ -165,12 +175,12 @@ impl Snapshot {
             .flush()
             .and_then(|()| self.old.sync_times(top))
             .map_err(|e| opening.failed(&top.path, "cannot be made durable", e))?;
-        if disk_size(&opening, &self.old, top)? != self.layout.size {
+        if disk_size(&opening, &self.old, top)? != self.old_size {
             return Err(opening.failed(&top.path, "has another length now", EINVAL));
         }
         let mtime = top.file.stat()?.mtime;
         if mtime != self.mtime {
-            let header = |mtime| header(&top.path, mtime, &self.layout);
+            let header = |mtime| header(&top.path, mtime, &self.layout, self.old_size);
             let path = self.path()?;
             opening
                 .write_header(
@@ -280,13 +290,14 @@ fn disk_size(opening: &Opening<'_>, image: &Image, top: &Layer) -> Result<u64> {
     }
 }
 
-/// The header of a new COW file over the file at `below`, which was modified at `mtime`.
-fn header<'a>(below: &'a [u8], mtime: i64, layout: &Layout) -> Header<'a> {
+/// The header of a new COW file over the file at `below`, which was modified at `mtime`, and whose
+/// disk has `old_size` bytes.
+fn header<'a>(below: &'a [u8], mtime: i64, layout: &Layout, old_size: u64) -> Header<'a> {
     Header {
         version: Version::V3,
         mtime: mtime as u32,
         size: layout.size,
-        backing_size: None,
+        backing_size: Some(old_size).filter(|old_size| *old_size != layout.size),
         sector_size: 1 << layout.sector_shift,
         alignment: NEW_ALIGNMENT,
         backing_file: below,

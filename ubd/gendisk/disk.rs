@@ -265,6 +265,13 @@ impl Disk {
         Ok(held)
     }
 
+    /// Has the disk have the size of its image, and tells of that if it is another one. May sleep.
+    pub(crate) fn take_size(&self) {
+        let size = self.image().size();
+        self.disk
+            .set_capacity(size.div_ceil(u64::from(SECTOR_SIZE)));
+    }
+
     /// Whether memory has been swapped out to the unit.
     pub(crate) fn is_swapped_to(&self) -> bool {
         self.shared.is_swapped_to()

@@ -90,6 +90,13 @@ impl<T: Operations> GenDisk<T> {
         unsafe { Held::new((*self.disk.as_ptr()).queue) }
     }
 
+    /// Changes the capacity to `sectors` of 512 bytes, and lets users know with a uevent if that is
+    /// another one. May sleep.
+    pub(crate) fn set_capacity(&self, sectors: u64) {
+        // SAFETY: By the type invariant the disk was added, and is deleted when it is dropped.
+        unsafe { bindings::set_capacity_and_notify(self.disk.as_ptr(), sectors) };
+    }
+
     /// Whether `file` is in a file system on this disk, see [`File::is_on`].
     pub(crate) fn has_file(&self, file: &File) -> bool {
         // SAFETY: By the type invariant the disk was added, and is deleted when it is dropped.

@@ -85,6 +85,7 @@ impl configfs::GroupOperations for Root {
                 reset: 11,
                 allocate: 12,
                 snapshot: 13,
+                size: 14,
             ],
         };
         let unit = options::parse_unit(name.to_bytes()).map_err(|e| {

@@ -237,6 +237,21 @@ impl configfs::AttributeOperations<13> for FolderData {
     }
 }
 
+#[vtable]
+impl configfs::AttributeOperations<14> for FolderData {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        folder.with_settings(|settings| line(page, fmt!("{}", settings.size)))
+    }
+
+    fn store(folder: &Self, page: &[u8]) -> Result {
+        let size = parse_bytes(page)?;
+        folder.settings.lock().size = size;
+        Ok(())
+    }
+}
+
 fn line(page: &mut [u8; PAGE_SIZE], text: fmt::Arguments<'_>) -> Result<usize> {
     let mut out = Formatter::new(page);
     out.write_fmt(text)?;

@@ -119,7 +119,9 @@ impl Folder {
             copied = attached.as_ref().map(|_| ()).map_err(|e| *e);
             settings.take_snapshot(attached.unwrap_or_default());
         };
-        Units::snapshot(&self.place.units, self.place.unit, bytes(path)?, made)?;
+        let size = self.settings.lock().size;
+        let Place { units, unit, .. } = &self.place;
+        Units::snapshot(units, *unit, bytes(path)?, size, made)?;
         copied
     }
 

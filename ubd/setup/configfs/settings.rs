@@ -27,6 +27,8 @@ pub(super) struct Settings {
     /// then its writer asks for a COW file to be made. What was attached and is gone must not be
     /// taken for what was never there.
     pub(super) create: bool,
+    /// How many bytes the disk is to have after the next snapshot; 0 for as many as before.
+    pub(super) size: u64,
     /// The text that was as long as the last write can be, of which there may be more to come.
     pub(super) cut: Option<Field>,
 }
@@ -58,6 +60,7 @@ impl Settings {
                 allocate: image.allocation(),
             },
             create: false,
+            size: 0,
             cut: None,
         })
     }
@@ -72,6 +75,7 @@ impl Settings {
         *own_backing = backing;
         self.flags.data = false;
         self.create = false;
+        self.size = 0;
     }
 
     /// Has the paths that were written be those of an attached unit, which are absolute.

@@ -18,8 +18,9 @@ use kernel::{prelude::*, str::CString, sync::Arc};
 
 impl Units {
     /// Has a unit in use write to a new COW file at `path` from now on, over the files that it has,
-    /// and says so in the kernel log. What it had written is durable, and stays as it is. Runs
-    /// `made` on its disk before somebody else can detach it.
+    /// and says so in the kernel log. What it had written is durable, and stays as it is. The disk
+    /// has `size` bytes then, or as many as before if that is 0. Runs `made` on it before somebody
+    /// else can detach it.
     ///
     /// May sleep, for long. The path is seen as the calling task sees it. When it returns an error
     /// the unit has the files that it had: `ENXIO` when it is not attached, `EBUSY` while somebody
@@ -30,13 +31,14 @@ impl Units {
         units: &Arc<Self>,
         unit: usize,
         path: KVec<u8>,
+        size: u64,
         made: impl FnOnce(&Disk),
     ) -> Result {
         let slot = Slot::new(units.clone(), unit)?;
         let snapshotting = Arc::new(Snapshotting::new(slot)?, GFP_KERNEL)?;
         let name = CString::try_from_fmt(fmt!("ubd{}-snapshot", Letters(unit)))?;
         let thread = snapshotting.clone();
-        killable_thread::run(&name, move |waiter| thread.run(&path, waiter))
+        killable_thread::run(&name, move |waiter| thread.run(&path, size, waiter))
             .and_then(|()| {
                 made(snapshotting.disk()?);
                 Ok(())
@@ -91,16 +93,16 @@ impl Snapshotting {
         self.disk.as_deref().ok_or(EIO)
     }
 
-    fn run(&self, path: &[u8], waiter: &Waiter) -> Result {
+    fn run(&self, path: &[u8], size: u64, waiter: &Waiter) -> Result {
         let last_error = &self.slot.unit.last_error;
         last_error.clear();
-        let result = self.snapshot(path, waiter);
+        let result = self.snapshot(path, size, waiter);
         // What others want to read, or what they want to make in its place.
         killable_thread::flush_delayed_fput();
         result.inspect(|()| last_error.clear())
     }
 
-    fn snapshot(&self, path: &[u8], waiter: &Waiter) -> Result {
+    fn snapshot(&self, path: &[u8], size: u64, waiter: &Waiter) -> Result {
         let disk = self.disk()?;
         let unit = &*self.slot.unit;
         let last_error = &unit.last_error;
@@ -116,7 +118,8 @@ impl Snapshotting {
             return Err(fail(EBUSY, "memory is swapped out to it"));
         }
         let on_disk = |file: &_| disk.has_file(file);
-        let mut snapshot = Snapshot::prepare(disk.image(), &options, path, last_error, on_disk)?;
+        let old = disk.image();
+        let mut snapshot = Snapshot::prepare(old, &options, path, size, last_error, on_disk)?;
         // What is durable by then nobody has to wait for.
         disk.flush()
             .map_err(|e| fail(e, "it could not be flushed"))?;
@@ -129,6 +132,7 @@ impl Snapshotting {
             || snapshot.seal(&options, last_error),
         )?;
         snapshot.finish();
+        disk.take_size();
         pr_info!(
             "ubd{letters}: snapshot: {} is written from now on, requests were held for {} us\n",
             Abbreviated(snapshot.path()?),

@@ -3,6 +3,7 @@
 //! `ubd snapshot`: a new COW file over the files of a unit in use.
 
 use crate::{
+    bytes,
     failure::Result,
     json,
     output::Output,
@@ -23,13 +24,17 @@ use std::{
 /// to be attached by the new file from then on: with the old one it would not have what was written
 /// since, and what is written to that one would spoil the new file.
 ///
+/// With --size the disk grows meanwhile: what lies beyond the old file reads as zeros, see 'ubd create
+/// --size'. The file system on it is grown by what is made for that, as resize2fs.
+///
 /// A file that is there is not overwritten, unless it is empty. There can be 8 COW files upon each
 /// other.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   ubd snapshot ubda work.2.cow
-  ubd snapshot --freeze ubda work.3.cow && ubd attach clone.cow:work.2.cow")]
+  ubd snapshot --size 20G ubda work.3.cow && resize2fs /dev/ubda
+  ubd snapshot --freeze ubda work.4.cow && ubd attach clone.cow:work.3.cow")]
 pub(crate) struct Snapshot {
     /// Freeze the file systems on the disk meanwhile
     ///
@@ -38,6 +43,9 @@ pub(crate) struct Snapshot {
     /// made of the disk, as a volume or an encrypted disk. Takes fsfreeze of util-linux.
     #[arg(long)]
     freeze: bool,
+    /// Bytes that the disk is to have then, in which K, M, G and T can be used: no fewer than it has
+    #[arg(long, value_name = "BYTES", value_parser = bytes::parse)]
+    size: Option<u64>,
     /// The unit, by number, letters or disk: 16, q, ubdq, /dev/ubdq
     #[arg(value_parser = OsStringValueParser::new().try_map(Unit::parse))]
     unit: Unit,
@@ -55,7 +63,15 @@ impl Snapshot {
             true => Some(AllFrozen::new(self.unit, &self.file)?),
             false => None,
         };
+        let size = |size: u64| folder.write("size", size.to_string().as_bytes());
+        if let Some(wanted) = self.size {
+            size(wanted).map_err(|e| folder.failure("its disk cannot grow", &e))?;
+        }
         let made = folder.write("snapshot", self.file.as_os_str().as_bytes());
+        if self.size.is_some() && made.is_err() {
+            // Not to be in the way of the next one.
+            let _ = size(0);
+        }
         let mount_points = frozen.iter().flat_map(AllFrozen::mount_points);
         let mount_points: Vec<_> = mount_points.map(json::path).collect();
         drop(frozen);
@@ -63,7 +79,7 @@ impl Snapshot {
         if out.json {
             let (unit, file) = (self.unit, folder.read("file").unwrap_or_default());
             let backing = folder.read("backing_file").unwrap_or_default();
-            let path = |bytes: &[u8]| json::path(Path::new(OsStr::from_bytes(bytes)));
+            let path = |name: &[u8]| json::path(Path::new(OsStr::from_bytes(name)));
             out.write_json(&serde_json::json!({
                 "unit": unit.number(),
                 "disk": unit.node(),
