@@ -116,6 +116,23 @@ after=$(switches)
 note "the thread has slept $((after - before)) times"
 check "which are started where they are made" test $((after - before)) -lt 64
 unload
+# Nor does a write to what is there already, but for the file's time, which is here
+# left to be written later. Who may have no long files writes to a disk as anybody.
+mount -o remount,lazytime mnt-xfs-4096
+# What is in the page cache would be in the way.
+cp mnt-xfs-4096/plain want
+load direct_io=1 "ubd0=$work/mnt-xfs-4096/plain"
+check "the first write" model write /dev/ubda want 65536 4096 first
+before=$(switches)
+check "writes one by one" dd if=/dev/zero of=/dev/ubda bs=4k count=256 seek=32 oflag=direct status=none
+after=$(switches)
+dd if=/dev/zero of=want bs=4k count=256 seek=32 conv=notrunc status=none
+note "the thread has slept $((after - before)) times"
+check "which are started where they are made, too" test $((after - before)) -lt 64
+check "with a limit for files" bash -c "ulimit -f 16; exec dd if=$work/want of=/dev/ubda bs=4k count=16 skip=300 seek=600 oflag=direct status=none"
+dd if=want of=want bs=4k count=16 skip=300 seek=600 conv=notrunc status=none
+check "all is there" model cmp /dev/ubda want --direct
+unload
 
 # Nor on a unit whose files are on a unit, which takes more of the stack.
 device 512 $((400 << 20))
@@ -174,6 +191,9 @@ unload
 for place in ext4-512 xfs-4096; do
 	umount "mnt-$place"
 done
+# There is not memory enough for all that follows, too.
+losetup -D
+rm device*
 
 # A file whose blocks another one shares is written in blocks of its file system:
 # the disk, and its partitions, are in sectors as before.

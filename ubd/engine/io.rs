@@ -181,7 +181,8 @@ pub(crate) fn start_direct(image: &Image, rq: Request) -> Option<Request> {
     }
 }
 
-/// As [`start_direct`], of a read, where it was submitted, if nothing has to be waited for.
+/// As [`start_direct`], where it was submitted, if nothing has to be waited for: of a write neither
+/// a journal nor space that is taken ahead.
 ///
 /// To be called where allocations start no I/O.
 pub(crate) fn start_direct_at_once(image: &Image, rq: Request) -> Option<Request> {
@@ -189,16 +190,37 @@ pub(crate) fn start_direct_at_once(image: &Image, rq: Request) -> Option<Request
         return Some(rq);
     }
     let (pos, len) = byte_range(&rq);
+    if rq.command() == Command::Write {
+        return start_write_at_once(image, rq, pos, len);
+    }
     match image.locate(pos, len, Wait::Never) {
         Ok(Piece {
             layer,
             offset,
             len: part,
         }) if part == len && layer.reads_direct_at_once() && layer.is_direct(offset | len) => {
-            rq.start_direct_read_at_once(&layer.file, offset)
+            rq.start_direct_at_once(&layer.file, offset)
         }
         _ => Some(rq),
     }
+}
+
+fn start_write_at_once(image: &Image, rq: Request, pos: u64, len: u64) -> Option<Request> {
+    let Ok(layer) = image.top() else {
+        return Some(rq);
+    };
+    let at = offset_in_top(layer, pos);
+    if image.check_writable().is_err()
+        || !layer.is_direct(at | len)
+        || !image.is_ready_to_write(pos, len)
+        || !image.is_allocated(pos, len)
+        || !layer.writes_direct_at_once()
+    {
+        return Some(rq);
+    }
+    let returned = rq.start_direct_at_once(&layer.file, at);
+    layer.count_missed(returned.is_some());
+    returned
 }
 
 /// Has the file take the space of a write ahead, see [`Image::allocate`]. May sleep.
@@ -238,8 +260,12 @@ pub(crate) fn end_direct(image: &Image, rq: &Request, result: Result<usize>) -> 
             let piece = image.locate(pos, len, Wait::Never);
             if Layer::refuses_direct(e) {
                 // Which may not be for the direct I/O, but for a device that can't but wait.
-                if let (Ok(piece), Command::Read) = (&piece, rq.command()) {
-                    piece.layer.give_up_direct_at_once();
+                match (&piece, rq.command()) {
+                    (Ok(piece), Command::Read) => piece.layer.give_up_direct_at_once(false),
+                    (_, Command::Write) => {
+                        let _ = image.top().map(|top| top.give_up_direct_at_once(true));
+                    }
+                    _ => {}
                 }
                 return None;
             }

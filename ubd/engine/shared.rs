@@ -132,6 +132,15 @@ impl Shared {
         all.step_by(step)
     }
 
+    /// Whether a write need not go to a thread, where it can be started without waiting: with
+    /// direct I/O, and not where memory is swapped out, for which [`Self::serve`] has its own ways.
+    #[inline]
+    pub(crate) fn may_write_at_once(&self, rq: &Request) -> bool {
+        !self.swap.is_used()
+            && !rq.flags().contains(Flag::Swap)
+            && self.image.of(rq).is_ok_and(Image::tries_direct_io)
+    }
+
     /// Hands a request of hardware queue `hw_queue` to a thread. It starts when that is woken.
     pub(crate) fn add(&self, hw_queue: usize, rq: Request) {
         let number = number(hw_queue, rq.command() == Command::Read);

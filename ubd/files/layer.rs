@@ -50,6 +50,13 @@ impl Map {
     }
 }
 
+/// After so many writes that could not be started where they were submitted, one after the other,
+/// there are [`LEFT_OUT`] that are not tried.
+const MISSES: u32 = 4;
+
+/// See [`MISSES`].
+const LEFT_OUT: u32 = 32;
+
 /// One file of a unit.
 pub(crate) struct Layer {
     /// The open file.
@@ -62,6 +69,10 @@ pub(crate) struct Layer {
     reads_at_once: bool,
     /// Whether a read past the page cache may be started there. Goes once at most, as below.
     reads_direct_at_once: Atomic<bool>,
+    /// Whether a write may be. Goes once at most.
+    writes_direct_at_once: Atomic<bool>,
+    /// How many writes, one after the other, could not be.
+    missed: Atomic<u32>,
     /// What a range that is freed or zeroed by the file itself has to be a multiple of, in bytes:
     /// a power of two.
     zeroing_unit: u64,
@@ -88,7 +99,8 @@ impl Layer {
             true => None,
             false => file.direct_alignment(),
         };
-        let reads_direct_at_once = alignment.is_some() && file.can_read_direct_at_once();
+        let at_once = |write| alignment.is_some() && file.can_start_direct_at_once(write);
+        let (reads_direct_at_once, writes_direct_at_once) = (at_once(false), at_once(true));
         let zeroing_unit = file.device_limits().logical_block_size.max(1).into();
         Ok(Self {
             file,
@@ -96,6 +108,8 @@ impl Layer {
             map,
             reads_at_once,
             reads_direct_at_once: Atomic::new(reads_direct_at_once),
+            writes_direct_at_once: Atomic::new(writes_direct_at_once),
+            missed: Atomic::new(0),
             zeroing_unit,
             alignment,
             direct: Atomic::new(false),
@@ -114,6 +128,8 @@ impl Layer {
             map: map.transpose()?,
             reads_at_once: self.reads_at_once,
             reads_direct_at_once: Atomic::new(self.reads_direct_at_once.load(Relaxed)),
+            writes_direct_at_once: Atomic::new(self.writes_direct_at_once.load(Relaxed)),
+            missed: Atomic::new(0),
             zeroing_unit: self.zeroing_unit,
             alignment: self.alignment,
             direct: Atomic::new(self.direct.load(Relaxed)),
@@ -219,10 +235,42 @@ impl Layer {
         self.reads_direct_at_once.load(Relaxed)
     }
 
-    /// Has none started there any more. May be called in any context.
+    /// Whether a write may be, and is worth a try: of many that are the first to their places, or
+    /// go to a file that shares them with others, none can be.
+    #[inline]
+    pub(crate) fn writes_direct_at_once(&self) -> bool {
+        if !self.writes_direct_at_once.load(Relaxed) {
+            return false;
+        }
+        let missed = self.missed.load(Relaxed);
+        if missed >= MISSES {
+            let next = match missed - MISSES {
+                LEFT_OUT.. => MISSES - 1,
+                _ => missed + 1,
+            };
+            self.missed.store(next, Relaxed);
+        }
+        missed < MISSES
+    }
+
+    /// Takes note of whether a write could be. It is but a guess for those that come.
+    #[inline]
+    pub(crate) fn count_missed(&self, missed: bool) {
+        let before = self.missed.load(Relaxed);
+        if missed {
+            self.missed.store(before.saturating_add(1), Relaxed);
+        } else if before != 0 {
+            self.missed.store(0, Relaxed);
+        }
+    }
+
+    /// Has no reads started there any more, or no `write`s. May be called in any context.
     #[cold]
-    pub(crate) fn give_up_direct_at_once(&self) {
-        self.reads_direct_at_once.store(false, Relaxed);
+    pub(crate) fn give_up_direct_at_once(&self, write: bool) {
+        match write {
+            true => self.writes_direct_at_once.store(false, Relaxed),
+            false => self.reads_direct_at_once.store(false, Relaxed),
+        }
     }
 
     /// How this layer is to be read or written, with `bits` as for [`Self::is_direct`].

@@ -75,10 +75,21 @@ impl Operations for Ubd {
                 }
             }
             // The submitter may hold a journal handle of the file system above, under which
-            // nothing must be written to the one below: all that writes goes to a thread.
+            // nothing must be written to the one below that takes one, too: all that writes goes to
+            // a thread, but what gives up where it would.
             Command::Flush => shared.add_flush(rq),
             _ if shared.is_sync() || rq.flags().contains(Flag::ForcedUnitAccess) => {
                 shared.add_flush(rq)
+            }
+            Command::Write if shared.may_write_at_once(&rq) => {
+                let noio = Scope::no_io();
+                // As above.
+                let image = shared.image.get();
+                let rq = io::start_direct_at_once(&image, rq);
+                drop(noio);
+                if let Some(rq) = rq {
+                    shared.add(queue, rq);
+                }
             }
             _ => shared.add(queue, rq),
         }

@@ -6,13 +6,35 @@
 #include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/file.h>
+#include <linux/fileattr.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/uio.h>
 
 #include "helpers.h"
+
+/*
+ * As kiocb_start_write(), which waits for a file system that is frozen, unless
+ * the iocb says that nothing is waited for. The iocb says for its end whether
+ * this was done.
+ */
+static bool start_write(struct kiocb *iocb)
+{
+	struct super_block *sb = file_inode(iocb->ki_filp)->i_sb;
+
+	if (!(iocb->ki_flags & IOCB_NOWAIT)) {
+		kiocb_start_write(iocb);
+	} else {
+		if (!sb_start_write_trylock(sb))
+			return false;
+		__sb_writers_release(sb, SB_FREEZE_WRITE);
+	}
+	iocb->ki_flags |= IOCB_WRITE;
+	return true;
+}
 
 /*
  * Starts direct I/O of a bio's pages. Returns -EIOCBQUEUED if complete() will
@@ -35,8 +57,8 @@ static ssize_t direct_start(struct kiocb *iocb, struct file *file,
 		.ki_ioprio = bio->bi_ioprio,
 	};
 	ubd_bio_iov_iter(bio, &iter, write);
-	if (write)
-		kiocb_start_write(iocb);
+	if (write && !start_write(iocb))
+		return -EAGAIN;
 	/* Without it file systems may not even look whether they can. */
 	if (!(file->f_mode & FMODE_CAN_ODIRECT))
 		return -EOPNOTSUPP;
@@ -52,27 +74,48 @@ ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
 	return direct_start(iocb, file, bio, pos, write, 0, complete);
 }
 
+static bool on_xfs(struct file *file)
+{
+	return S_ISREG(file_inode(file)->i_mode) &&
+	       file_inode(file)->i_sb->s_magic == XFS_SUPER_MAGIC;
+}
+
+/* Whether an XFS has the file's data on a device of its own, or in zones. */
+static bool is_realtime(struct file *file)
+{
+	struct file_kattr attributes = {};
+
+	return vfs_fileattr_get(file->f_path.dentry, &attributes) ||
+	       attributes.fsx_xflags & FS_XFLAG_REALTIME;
+}
+
 /*
- * Whether direct reads of the file may be started where requests are submitted,
+ * Whether direct I/O to the file may be started where requests are submitted,
  * by tasks that hold locks of file systems above. There is no word for that: a
  * file system that takes IOCB_NOWAIT may still take locks for its map of the
  * file that it takes for a file above as well, and read what it lacks of the map.
  * XFS tries its locks, and has the map in memory or gives up; a device has none.
  * And the device must be one that gives up, too.
+ *
+ * A write besides must not need a journal: XFS gives up where a place has to be
+ * found, shared, or called written, and where the file's time is to change. To
+ * write to a device sets the time of its node, in whatever file system that is.
  */
-bool ubd_direct_reads_at_once(struct file *file)
+bool ubd_direct_at_once(struct file *file, bool write)
 {
 	const fmode_t modes = FMODE_NOWAIT | FMODE_CAN_ODIRECT;
-	struct super_block *sb = file_inode(file)->i_sb;
+	struct inode *inode = file_inode(file);
 
 	if ((file->f_mode & modes) != modes)
 		return false;
-	return S_ISBLK(file_inode(file)->i_mode) ||
-	       (sb->s_magic == XFS_SUPER_MAGIC && bdev_nowait(sb->s_bdev));
+	if (S_ISBLK(inode->i_mode))
+		return !write;
+	return on_xfs(file) && bdev_nowait(inode->i_sb->s_bdev) &&
+	       !(write && is_realtime(file));
 }
 
 /*
- * Starts a read as above where the request was submitted, of a file of which it
+ * Starts I/O as above where the request was submitted, of a file of which it
  * may be. Returns -EAGAIN if it can't be done without waiting; complete() may be
  * called with that as well. Whatever is returned, ubd_direct_end() is to be called.
  *
@@ -81,10 +124,10 @@ bool ubd_direct_reads_at_once(struct file *file)
  * are just being submitted. So there must be enough left of the stack. And where a
  * plug has requests to other devices those may be the ones that are waited for.
  */
-ssize_t ubd_direct_read_at_once(struct kiocb *iocb, struct file *file,
-				struct bio *bio, loff_t pos,
-				void (*complete)(struct kiocb *iocb,
-						 long result))
+ssize_t ubd_direct_start_at_once(struct kiocb *iocb, struct file *file,
+				 struct bio *bio, loff_t pos, bool write,
+				 void (*complete)(struct kiocb *iocb,
+						  long result))
 {
 	struct bio_list *bios = current->bio_list;
 	struct blk_plug *plug = current->plug;
@@ -97,10 +140,22 @@ ssize_t ubd_direct_read_at_once(struct kiocb *iocb, struct file *file,
 	}
 	current->bio_list = NULL;
 	current->plug = NULL;
-	ret = direct_start(iocb, file, bio, pos, false, IOCB_NOWAIT, complete);
+	ret = direct_start(iocb, file, bio, pos, write, IOCB_NOWAIT, complete);
 	current->plug = plug;
 	current->bio_list = bios;
 	return ret;
+}
+
+/*
+ * Whether a write leaves the one who submits it alone: it would be sent a signal
+ * for the length that its own files may have; with a journal's handle in its hand
+ * it must not come to another; and whether the file has attributes that a write
+ * takes away, such as capabilities, is read once.
+ */
+static bool may_write_here(struct inode *inode)
+{
+	return rlimit(RLIMIT_FSIZE) == RLIM_INFINITY &&
+	       !current->journal_info && IS_NOSEC(inode);
 }
 
 /*
@@ -108,7 +163,7 @@ ssize_t ubd_direct_read_at_once(struct kiocb *iocb, struct file *file,
  * thread of the kernel is not, with enough of the stack, and with no work to be
  * set up for the file system, for which it takes locks once.
  */
-bool ubd_direct_may_start_here(struct file *file)
+bool ubd_direct_may_start_here(struct file *file, bool write)
 {
 	unsigned long left = (unsigned long)__builtin_frame_address(0) -
 			     (unsigned long)task_stack_page(current);
@@ -117,12 +172,13 @@ bool ubd_direct_may_start_here(struct file *file)
 	return left >= THREAD_SIZE / 2 && !(current->flags & PF_KTHREAD) &&
 	       !(current->plug && current->plug->multiple_queues) &&
 	       (S_ISBLK(inode->i_mode) ||
-		READ_ONCE(inode->i_sb->s_dio_done_wq));
+		READ_ONCE(inode->i_sb->s_dio_done_wq)) &&
+	       (!write || may_write_here(inode));
 }
 
-void ubd_direct_end(struct kiocb *iocb, bool write)
+void ubd_direct_end(struct kiocb *iocb)
 {
-	if (write)
+	if (iocb->ki_flags & IOCB_WRITE)
 		kiocb_end_write(iocb);
 	fput(iocb->ki_filp);
 }

@@ -15,6 +15,16 @@ use kernel::{
     sync::atomic::{Atomic, Full},
 };
 
+/// How direct I/O is started: in a thread of the driver's own, or where it was submitted.
+type Start = unsafe extern "C" fn(
+    iocb: *mut bindings::kiocb,
+    file: *mut bindings::file,
+    bio: *mut bindings::bio,
+    pos: i64,
+    write: bool,
+    complete: unsafe extern "C" fn(*mut bindings::kiocb, c_long),
+) -> isize;
+
 extern "C" {
     fn ubd_direct_start(
         iocb: *mut bindings::kiocb,
@@ -24,16 +34,17 @@ extern "C" {
         write: bool,
         complete: unsafe extern "C" fn(*mut bindings::kiocb, c_long),
     ) -> isize;
-    fn ubd_direct_reads_at_once(file: *mut bindings::file) -> bool;
-    fn ubd_direct_may_start_here(file: *mut bindings::file) -> bool;
-    fn ubd_direct_read_at_once(
+    fn ubd_direct_at_once(file: *mut bindings::file, write: bool) -> bool;
+    fn ubd_direct_may_start_here(file: *mut bindings::file, write: bool) -> bool;
+    fn ubd_direct_start_at_once(
         iocb: *mut bindings::kiocb,
         file: *mut bindings::file,
         bio: *mut bindings::bio,
         pos: i64,
+        write: bool,
         complete: unsafe extern "C" fn(*mut bindings::kiocb, c_long),
     ) -> isize;
-    fn ubd_direct_end(iocb: *mut bindings::kiocb, write: bool);
+    fn ubd_direct_end(iocb: *mut bindings::kiocb);
 }
 
 /// A request as a file sees it that carries it out.
@@ -52,10 +63,11 @@ pub(super) struct Direct {
 const EIOCBQUEUED: isize = -529;
 
 impl File {
-    /// Whether [`Request::start_direct_read_at_once`] is worth a try.
-    pub(crate) fn can_read_direct_at_once(&self) -> bool {
+    /// Whether [`Request::start_direct_at_once`] is worth a try for reads, or for `write`s. May
+    /// sleep.
+    pub(crate) fn can_start_direct_at_once(&self, write: bool) -> bool {
         // SAFETY: By the type invariant the file is open.
-        unsafe { ubd_direct_reads_at_once(self.as_ptr()) }
+        unsafe { ubd_direct_at_once(self.as_ptr(), write) }
     }
 }
 
@@ -74,26 +86,62 @@ impl Request {
     /// file system waits for. Ends with `EINVAL` if it is another request, `EBADF` if the file is
     /// not open for it, and `EOPNOTSUPP` if that, or the tag set, has no direct I/O.
     pub(crate) fn start_direct(self, file: &File, pos: u64) {
+        match self.check_direct(file, pos) {
+            Ok(pos) => {
+                // Nothing is given back.
+                // SAFETY: It was checked.
+                let _ = unsafe { self.started(ubd_direct_start, file, pos, false) };
+            }
+            Err(e) => self.done(Err(e)),
+        }
+    }
+
+    /// As [`Self::start_direct`], where the request was submitted, if that can be done without
+    /// waiting for anything; else the request is given back. What is found out only when the I/O
+    /// has been started is an end with `EAGAIN`: then it can be started again elsewhere.
+    ///
+    /// May sleep, for memory, so that the caller is to have none waited for that takes I/O. Not for
+    /// a file that does not say that it [can](File::can_start_direct_at_once).
+    pub(crate) fn start_direct_at_once(self, file: &File, pos: u64) -> Option<Self> {
         let write = self.command() == Command::Write;
-        let checked = match write {
-            true => file.check_open_for_writing(),
-            false => Ok(()),
-        };
-        let pos = match checked.and_then(|()| Ok(i64::try_from(pos)?)) {
-            Ok(_) if !self.has_room_for_direct() => return self.done(Err(EOPNOTSUPP)),
-            Ok(pos) if self.has_one_bio() => pos,
-            Ok(_) => return self.done(Err(EINVAL)),
-            Err(e) => return self.done(Err(e)),
-        };
-        let bio = self.rq().bio;
-        // SAFETY: That there is room for it was seen above.
+        match self.check_direct(file, pos) {
+            // SAFETY: By the type invariant the file is open.
+            Ok(pos) if unsafe { ubd_direct_may_start_here(file.as_ptr(), write) } => {
+                // SAFETY: It was checked.
+                unsafe { self.started(ubd_direct_start_at_once, file, pos, true) }
+            }
+            _ => Some(self),
+        }
+    }
+
+    /// Whether it can be started at all, with its place as C has it, or what it is to end with.
+    fn check_direct(&self, file: &File, pos: u64) -> Result<i64> {
+        if self.command() == Command::Write {
+            file.check_open_for_writing()?;
+        }
+        match i64::try_from(pos)? {
+            _ if !self.has_room_for_direct() => Err(EOPNOTSUPP),
+            pos if self.has_one_bio() => Ok(pos),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Starts it with one of the two functions. If that gives `EAGAIN` and it `can_return`, it is
+    /// given back.
+    ///
+    /// # Safety
+    ///
+    /// [`Self::check_direct`] must have returned `pos` for it.
+    unsafe fn started(self, start: Start, file: &File, pos: i64, can_return: bool) -> Option<Self> {
+        let (bio, write) = (self.rq().bio, self.command() == Command::Write);
+        // SAFETY: By this function's requirement there is room for it.
         let (data, direct) = unsafe { self.into_direct() };
         // INVARIANT: The helper takes a reference to the file, and the count is two: this function
         // and the file.
         // SAFETY: The bio has pages, which are valid until the request ends, and that is when the
         // I/O has; the file is open for what is done with it.
         let result = unsafe {
-            ubd_direct_start(
+            start(
                 &raw mut (*direct).iocb,
                 file.as_ptr(),
                 bio,
@@ -105,62 +153,17 @@ impl Request {
         if result == EIOCBQUEUED {
             // SAFETY: The count keeps the data until now.
             unsafe { Self::put(data) };
-        } else {
-            // SAFETY: The file is done with it, and will not call `complete()`.
-            unsafe {
-                (*direct).result = result;
-                Self::finish(data);
-            }
+            return None;
         }
-    }
-
-    /// As [`Self::start_direct`], of a read, where the request was submitted, if that can be done
-    /// without waiting for anything; else the request is given back. What is found out only when
-    /// the read has been started is an end with `EAGAIN`: then it can be started again elsewhere.
-    ///
-    /// May sleep, for memory, so that the caller is to have none waited for that takes I/O. Not for
-    /// a file that does not say that it [can](File::can_read_direct_at_once).
-    pub(crate) fn start_direct_read_at_once(self, file: &File, pos: u64) -> Option<Self> {
-        let suits = self.command() == Command::Read
-            && self.has_one_bio()
-            && self.has_room_for_direct()
-            // SAFETY: By the type invariant the file is open.
-            && unsafe { ubd_direct_may_start_here(file.as_ptr()) };
-        let Some(pos) = i64::try_from(pos).ok().filter(|_| suits) else {
-            return Some(self);
-        };
-        let bio = self.rq().bio;
-        // SAFETY: That there is room for it was seen above.
-        let (data, direct) = unsafe { self.into_direct() };
-        // INVARIANT: The helper takes a reference to the file, and the count is two: this function
-        // and the file.
-        // SAFETY: The bio has pages, which are valid until the request ends, and that is when the
-        // I/O has. Every file is open for reading.
-        let result = unsafe {
-            ubd_direct_read_at_once(
-                &raw mut (*direct).iocb,
-                file.as_ptr(),
-                bio,
-                pos,
-                Self::complete,
-            )
-        };
-        if result == EIOCBQUEUED {
-            // SAFETY: The count keeps the data until now.
-            unsafe { Self::put(data) };
-        } else if result == EAGAIN.to_errno() as isize {
-            // SAFETY: The file is done with it, and will not call `complete()`, so that nobody but
-            // this function has the data, to which the request was given up above.
-            return Some(unsafe {
-                ubd_direct_end(&raw mut (*direct).iocb, false);
-                Self::from_data(data.cast())
-            });
-        } else {
-            // SAFETY: The file is done with it, and will not call `complete()`.
-            unsafe {
-                (*direct).result = result;
-                Self::finish(data);
+        // SAFETY: The file is done with it, and will not call `complete()`, so that nobody but this
+        // function has the data, to which the request was given up above.
+        unsafe {
+            if can_return && result == EAGAIN.to_errno() as isize {
+                ubd_direct_end(&raw mut (*direct).iocb);
+                return Some(Self::from_data(data.cast()));
             }
+            (*direct).result = result;
+            Self::finish(data);
         }
         None
     }
@@ -224,10 +227,9 @@ impl Request {
         // SAFETY: By this function's requirement the request was given up to `data`, and nobody
         // else takes it up.
         let rq = unsafe { Self::from_data(data.cast()) };
-        let write = rq.command() == Command::Write;
         // SAFETY: As above. Drops what was taken at the start.
         let result = unsafe {
-            ubd_direct_end(&raw mut (*data).direct.iocb, write);
+            ubd_direct_end(&raw mut (*data).direct.iocb);
             (*data).direct.result
         };
         rq.done(match usize::try_from(result) {

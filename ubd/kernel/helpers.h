@@ -96,13 +96,13 @@ bool ubd_file_direct_alignment(struct file *file, unsigned int *memory,
 ssize_t ubd_direct_start(struct kiocb *iocb, struct file *file,
 			 struct bio *bio, loff_t pos, bool write,
 			 void (*complete)(struct kiocb *iocb, long result));
-bool ubd_direct_reads_at_once(struct file *file);
-bool ubd_direct_may_start_here(struct file *file);
-ssize_t ubd_direct_read_at_once(struct kiocb *iocb, struct file *file,
-				struct bio *bio, loff_t pos,
-				void (*complete)(struct kiocb *iocb,
-						 long result));
-void ubd_direct_end(struct kiocb *iocb, bool write);
+bool ubd_direct_at_once(struct file *file, bool write);
+bool ubd_direct_may_start_here(struct file *file, bool write);
+ssize_t ubd_direct_start_at_once(struct kiocb *iocb, struct file *file,
+				 struct bio *bio, loff_t pos, bool write,
+				 void (*complete)(struct kiocb *iocb,
+						  long result));
+void ubd_direct_end(struct kiocb *iocb);
 
 void ubd_bio_iov_iter(struct bio *bio, struct iov_iter *iter, bool write);
 

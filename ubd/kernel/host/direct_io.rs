@@ -20,14 +20,14 @@ impl Request {
     pub(crate) fn start_direct(self, _file: &File, _pos: u64) {}
 
     /// Gives the request back: none can be started so.
-    pub(crate) fn start_direct_read_at_once(self, _file: &File, _pos: u64) -> Option<Self> {
+    pub(crate) fn start_direct_at_once(self, _file: &File, _pos: u64) -> Option<Self> {
         Some(self)
     }
 }
 
 impl File {
-    /// Whether [`Request::start_direct_read_at_once`] is worth a try: never.
-    pub(crate) fn can_read_direct_at_once(&self) -> bool {
+    /// Whether [`Request::start_direct_at_once`] is worth a try: never.
+    pub(crate) fn can_start_direct_at_once(&self, _write: bool) -> bool {
         false
     }
 }
