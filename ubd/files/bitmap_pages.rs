@@ -37,12 +37,16 @@ impl<'a> OnDisk<'a> {
         page.max(data / bitmap::PAGE_LEN as u64)
     }
 
-    /// Reads a page of the bitmap, into zeros. May sleep.
+    /// Reads a page of the bitmap, into zeros, and leaves none in the page cache of a file that is
+    /// used past it. May sleep.
     pub(super) fn read(&self, page: u64, bytes: &mut bitmap::PageBytes) -> Result {
         bytes.fill(0);
         if let Some((offset, len)) = page_in_file(&self.map.layout, page) {
             let part = bytes.get_mut(..len).ok_or(EIO)?;
             self.layer.file.read_at(part, offset)?;
+            if self.layer.direct_alignment().is_some() {
+                self.layer.file.forget(offset, len as u64);
+            }
         }
         Ok(())
     }

@@ -44,6 +44,12 @@ impl Opening<'_> {
                 1
             });
         }
+        if let Some(layer) = layers.first() {
+            // What was read of it so far, or written before it came here.
+            let map = layer.map.as_ref();
+            let end = map.map_or_else(|| layer.file.size(), |map| map.layout.data_offset);
+            layer.file.forget(0, end);
+        }
         true
     }
 }

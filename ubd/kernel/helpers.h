@@ -55,6 +55,7 @@ int ubd_file_refuses_writes(struct file *file);
 bool ubd_file_is_missing_disk(struct file *file, unsigned int major);
 void ubd_file_no_readahead(struct file *file);
 int ubd_file_invalidate_failed_writeback(struct file *file, int *error);
+void ubd_file_forget(struct file *file, loff_t pos, loff_t len);
 int ubd_file_sync(struct file *file, loff_t start, loff_t end, bool *lost);
 int ubd_file_sync_all(struct file *file, bool *lost);
 struct file *ubd_file_reopen(struct file *file);

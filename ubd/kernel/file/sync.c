@@ -4,6 +4,7 @@
  */
 
 #include <linux/bvec.h>
+#include <linux/fadvise.h>
 #include <linux/fs.h>
 #include <linux/pagemap.h>
 #include <linux/uio.h>
@@ -31,6 +32,19 @@ int ubd_file_invalidate_failed_writeback(struct file *file, int *error)
 	filemap_fdatawait_keep_errors(mapping);
 	ret = filemap_check_wb_err(mapping, before);
 	return ret ?: invalidate_inode_pages2(mapping);
+}
+
+/*
+ * Drops what the page cache has of these bytes, whole pages, and need not write. As
+ * long as it has any page of a file, a direct write ends in a thread, which looks
+ * whether there is one in its way.
+ */
+void ubd_file_forget(struct file *file, loff_t pos, loff_t len)
+{
+	if (file->f_mapping->nrpages)
+		vfs_fadvise(file, round_down(pos, PAGE_SIZE),
+			    round_up(len + offset_in_page(pos), PAGE_SIZE),
+			    POSIX_FADV_DONTNEED);
 }
 
 /*

@@ -20,6 +20,7 @@ extern "C" {
         durable: bool,
         lost: *mut bool,
     ) -> isize;
+    fn ubd_file_forget(file: *mut bindings::file, pos: i64, len: i64);
     fn ubd_file_invalidate_failed_writeback(file: *mut bindings::file, error: *mut i32) -> i32;
 }
 
@@ -97,6 +98,15 @@ impl File {
             error: Error::from_errno(n as i32),
             lost,
         })
+    }
+
+    /// Drops what the page cache has of the `len` bytes at `pos`, for a file that is used past it:
+    /// its writes then end where its device says so, and not in a thread. May sleep.
+    pub(crate) fn forget(&self, pos: u64, len: u64) {
+        if let (Ok(pos), Ok(len @ 1..)) = (i64::try_from(pos), i64::try_from(len)) {
+            // SAFETY: By the type invariant the file is open.
+            unsafe { ubd_file_forget(self.as_ptr(), pos, len) };
+        }
     }
 
     /// Makes sure that what is read from now on is what the disk has: where the page cache has

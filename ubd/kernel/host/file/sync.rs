@@ -50,6 +50,9 @@ impl File {
         })
     }
 
+    /// Nothing: no file of the host is used past its page cache.
+    pub(crate) fn forget(&self, _pos: u64, _len: u64) {}
+
     /// Nothing: of a write-back that has failed before, and that nobody was told of, the host tells
     /// the first [`Self::sync`].
     pub(crate) fn invalidate_failed_writeback(&self) -> Result<Option<Error>> {
