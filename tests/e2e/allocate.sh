@@ -242,6 +242,73 @@ umount mnt
 dmsetup remove --noudevsync bad
 losetup -d "$device"
 
+# By itself: where first writes are many. Where the zeros would cost as much as they
+# gain, none.
+made xfs
+rm -f "$cow"
+attach 0 file="$cow" backing_file="$work/back" direct_io=1 allocate=auto
+is "by itself: set" "$(cat $config/0/allocate $attributes/allocate | xargs)" "auto auto"
+model expect back want
+# some OFFSET: eight writes, with something left out between them.
+some() {
+	local i
+	for i in {0..7}; do
+		model write /dev/ubda want $((3 * mib + $1 + i * 32768)) 4096 "some$1$i" || return
+	done
+}
+grown "by itself: a write" 4 64 model write /dev/ubda want $((3 * mib + 12288)) 4096 one
+grown "by itself: another" 960 1088 model write /dev/ubda want $((3 * mib + 65536)) 4096 two
+is "by itself: with zeros" "$(unwritten)" 0
+grown "by itself: and more" 0 0 some 0
+grown "by itself: elsewhere" 4 64 model write /dev/ubda want $((5 * mib)) 4096 elsewhere
+grown "by itself: long ones" 512 640 model write /dev/ubda want $((6 * mib)) $((512 << 10)) long
+check "by itself: all is right" model cmp /dev/ubda want --direct
+power 0 0
+attach 0 direct_io=0
+grown "by itself: nothing through the page cache" 32 128 some $((6 * mib))
+power 0 0
+check "by itself: so is the file" model cmp-cow "$cow" want --new --backing "$work/back"
+umount mnt
+
+# filled: all of the disk.
+filled() {
+	[ "$(cat $attributes/allocated)" = "$(stat -c %s back)" ]
+}
+# All of the disk, by a unit in use: with requests meanwhile, and with an end on the way.
+for how in "ext4 0" "xfs 1"; do
+	read -r fs direct <<<"$how"
+	what="$fs, direct_io=$direct, all"
+	made "$fs"
+	rm -f "$cow"
+	model make-cow "$cow" back --shape 8 --disk want
+	attach 0 file="$cow" direct_io="$direct" backing_file="" allocate=all
+	is "$what: set" "$(cat $config/0/allocate $attributes/allocate | xargs)" "all all"
+	check "$what: reads and writes meanwhile" model exercise /dev/ubda want --mode direct \
+		--ops "$(scaled 200)" --writes 70 --max 65536 --seed "$how"
+	power 0 0
+	check "$what: ended on the way" model cmp-cow "$cow" want
+	power 0 1
+	check "$what: done" wait_for filled
+	check "$what: $(taken "$cow") KiB are there" test "$(taken "$cow")" -ge $((12 << 10))
+	check "$what: all is right" model cmp /dev/ubda want --direct
+	grown "$what: then nothing more is needed" 0 0 model write /dev/ubda want $((5 * mib)) 4096 new
+	power 0 0
+	check "$what: so is the file" model cmp-cow "$cow" want
+	umount mnt
+done
+made ext4 40M
+attach 0 file="$cow" backing_file="$work/back" allocate=0
+power 0 0
+fallocate -l $(($(df --output=avail -B 1K mnt | tail -n 1) - 4096))K mnt/filler
+mark
+attach 0 allocate=all
+check "all, with no space for it: says so" \
+	wait_for said "ubda: the space of its disk can't be taken any further"
+check "all, with no space for it: stays short of it" test "$(cat $attributes/allocated)" -lt $((4 * mib))
+check "all, with no space for it: it is written as ever" put $((11 * mib)) 4096
+power 0 0
+umount mnt
+
 # Concurrent writers, of whom each is the first in some piece: every round has
 # new files, some with much in them already.
 model pattern back $((8 * mib + 1536)) many
@@ -249,7 +316,7 @@ ops=$(scaled 250)
 for how in "${crowded[@]}"; do
 	read -r fs direct <<<"$how"
 	made "$fs"
-	for round in "131072 none" "1048576 1" "131072 8" "16777216 random"; do
+	for round in "131072 none" "1048576 1" "131072 8" "16777216 random" "auto none"; do
 		read -r piece shape <<<"$round"
 		what="$fs, direct_io=$direct, pieces of $piece, shape $shape"
 		rm -f "$cow"

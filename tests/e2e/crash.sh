@@ -18,21 +18,22 @@ ops=$(scaled 16)
 crashes base back $sectors
 sum back >back.sum
 
-# attached PARAMETER...: attach the units that these name. With pieces, in which they
-# take space ahead, that is done by their folders.
+# attached PARAMETER...: attach the units that these name. With pieces, which say for
+# each in turn when it takes space ahead, that is done by their folders.
 pieces=
 attached() {
-	local direct=${1#direct_io=} unit files
+	local direct=${1#direct_io=} unit files each
 
 	[ -n "$pieces" ] || { load "$@"; return; }
 	load && shift || return
+	read -r -a each <<<"$pieces"
 	for files; do
 		unit=${files%%=*} unit=${unit#ubd} files=${files#*=}
 		mkdir "$folders/$unit"
 		echo "${files%%:*}" >"$folders/$unit/file"
 		echo "${files#*:}" >"$folders/$unit/backing_file"
 		echo $((direct >> unit & 1)) >"$folders/$unit/direct_io"
-		echo "$pieces" >"$folders/$unit/allocate"
+		echo "${each[unit]}" >"$folders/$unit/allocate"
 		echo 1 >"$folders/$unit/power" || return
 	done
 }
@@ -122,8 +123,8 @@ files() {
 
 ! part ext4 || files ext4
 ! part xfs || files xfs
-! part ext4-ahead || files ext4 131072
-! part xfs-ahead || files xfs 1048576
+! part ext4-ahead || files ext4 "131072 all"
+! part xfs-ahead || files xfs "1048576 auto"
 
 # A COW file while it is made, and while it is switched to another backing file:
 # a crash leaves the one state or the other, and the next attach goes on from it.

@@ -4,6 +4,7 @@
 
 use crate::ubd::kernel::compat::EOPNOTSUPP;
 use crate::ubd::{
+    files::allocation::UnderWay,
     files::image::Image,
     files::layer::{Layer, Piece, Wait},
     kernel::blk_mq::{Command, Flag, Request},
@@ -119,8 +120,8 @@ fn write(image: &Image, rq: &Request) -> Result {
     let layer = image.top()?;
     let (pos, len) = byte_range(rq);
     let mut offset = offset_in_top(layer, pos);
+    let _until_its_bits_are_set = image.allocate(pos, len)?;
     let write_all = || {
-        image.allocate(pos, len)?;
         rq.try_for_each_bio(|iter| {
             while iter.len() > 0 {
                 let through = layer.through(Wait::Allowed, offset | iter.len() as u64)?;
@@ -154,11 +155,12 @@ fn adding(image: &Image, pos: u64, len: u64, f: impl FnOnce() -> Result) -> Resu
 ///
 /// May sleep, but does not wait for the data, only for space that is taken ahead. To be called in a
 /// kernel thread.
-pub(crate) fn start_direct(image: &Image, rq: Request) -> Option<Request> {
+pub(crate) fn start_direct(image: &Image, mut rq: Request) -> Option<Request> {
     if !rq.has_one_bio() {
         return Some(rq);
     }
     let (offset, len) = byte_range(&rq);
+    let mut under_way = None;
     let found = match rq.command() {
         Command::Read => image
             .locate(offset, len, Wait::Never)
@@ -166,12 +168,16 @@ pub(crate) fn start_direct(image: &Image, rq: Request) -> Option<Request> {
         Command::Write if image.is_ready_to_write(offset, len) => image
             .check_writable()
             .and_then(|()| allocate(image, &rq))
-            .and_then(|()| image.top())
+            .and_then(|until_its_end| {
+                under_way = Some(until_its_end);
+                image.top()
+            })
             .map(|layer| (layer, offset_in_top(layer, offset), len)),
         _ => return Some(rq),
     };
     match found {
         Ok((layer, at, part)) if part == len && layer.is_direct(at | len) => {
+            rq.set_mark(under_way.is_some_and(UnderWay::keep));
             let _account = rq.account();
             rq.start_direct(&layer.file, at);
             None
@@ -185,7 +191,7 @@ pub(crate) fn start_direct(image: &Image, rq: Request) -> Option<Request> {
 /// a journal nor space that is taken ahead.
 ///
 /// To be called where allocations start no I/O.
-pub(crate) fn start_direct_at_once(image: &Image, rq: Request) -> Option<Request> {
+pub(crate) fn start_direct_at_once(image: &Image, mut rq: Request) -> Option<Request> {
     if !rq.has_one_bio() {
         return Some(rq);
     }
@@ -199,13 +205,14 @@ pub(crate) fn start_direct_at_once(image: &Image, rq: Request) -> Option<Request
             offset,
             len: part,
         }) if part == len && layer.reads_direct_at_once() && layer.is_direct(offset | len) => {
+            rq.set_mark(false);
             rq.start_direct_at_once(&layer.file, offset)
         }
         _ => Some(rq),
     }
 }
 
-fn start_write_at_once(image: &Image, rq: Request, pos: u64, len: u64) -> Option<Request> {
+fn start_write_at_once(image: &Image, mut rq: Request, pos: u64, len: u64) -> Option<Request> {
     let Ok(layer) = image.top() else {
         return Some(rq);
     };
@@ -213,22 +220,29 @@ fn start_write_at_once(image: &Image, rq: Request, pos: u64, len: u64) -> Option
     if image.check_writable().is_err()
         || !layer.is_direct(at | len)
         || !image.is_ready_to_write(pos, len)
-        || !image.is_allocated(pos, len)
         || !layer.writes_direct_at_once()
     {
         return Some(rq);
     }
+    let Some(under_way) = image.start_nowait(pos, len) else {
+        return Some(rq);
+    };
+    let mark = under_way.keep();
+    rq.set_mark(mark);
     let returned = rq.start_direct_at_once(&layer.file, at);
     layer.count_missed(returned.is_some());
+    if mark && returned.is_some() {
+        image.end_under_way();
+    }
     returned
 }
 
 /// Has the file take the space of a write ahead, see [`Image::allocate`]. May sleep.
 #[inline]
-fn allocate(image: &Image, rq: &Request) -> Result {
+fn allocate<'a>(image: &'a Image, rq: &Request) -> Result<UnderWay<'a>> {
     let (pos, len) = byte_range(rq);
-    if image.is_allocated(pos, len) {
-        return Ok(());
+    if let Some(under_way) = image.allocate_nowait(pos, len) {
+        return Ok(under_way);
     }
     let _account = rq.account();
     image.allocate(pos, len)
@@ -246,6 +260,14 @@ pub(crate) fn settle(image: &Image, rq: &Request) {
 ///
 /// May be called in any context.
 pub(crate) fn end_direct(image: &Image, rq: &Request, result: Result<usize>) -> Option<Result> {
+    let ended = ended(image, rq, result);
+    if rq.mark() {
+        image.end_under_way();
+    }
+    ended
+}
+
+fn ended(image: &Image, rq: &Request, result: Result<usize>) -> Option<Result> {
     let (pos, len) = byte_range(rq);
     match result {
         Ok(n) if n as u64 == len => Some(match rq.command() {

@@ -2,6 +2,7 @@
 
 //! The way of a request, from the disk to the files and back, and the threads that it meets there.
 
+pub(crate) mod filler;
 pub(crate) mod flushes;
 pub(crate) mod identity;
 pub(crate) mod io;

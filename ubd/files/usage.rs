@@ -2,6 +2,7 @@
 
 //! How the files of a unit are to be used, beside what its option says.
 
+use crate::ubd::files::allocation::Ahead;
 use kernel::prelude::*;
 
 /// How the files of a unit are to be used.
@@ -13,9 +14,8 @@ pub(crate) struct Usage {
     pub(crate) limit: u64,
     /// How many bytes there should be left for it; 0 for any number.
     pub(crate) low_space: u64,
-    /// In pieces of how many bytes space is taken ahead of the writes; 0 if it is not. See
-    /// [`check_piece`](super::allocation::check_piece).
-    pub(crate) allocate: u64,
+    /// When space is taken ahead of the writes.
+    pub(crate) allocate: Ahead,
 }
 
 /// A number of bytes, as a user has written it. Returns `EINVAL` for what is none.

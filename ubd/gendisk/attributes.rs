@@ -35,6 +35,7 @@ pub(crate) const ALL: &AttributeGroups<'static, Shared> = &[
             AttributeRef::new_setting::<LowSpace>(),
             AttributeRef::new::<Space>(),
             AttributeRef::new::<Allocate>(),
+            AttributeRef::new::<Allocated>(),
             AttributeRef::new::<DirtyPages>(),
             AttributeRef::new::<State>(),
             AttributeRef::new::<DirectIo>(),
@@ -156,6 +157,16 @@ impl Attribute<Shared> for Allocate {
 
     fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
         line(out, fmt!("{}", shared.image.get().allocation()))
+    }
+}
+
+struct Allocated;
+
+impl Attribute<Shared> for Allocated {
+    const NAME: &'static CStr = c"allocated";
+
+    fn show(shared: &Shared, out: &mut Formatter<'_>) -> Result {
+        line(out, fmt!("{}", shared.image.get().filled()))
     }
 }
 

@@ -3,6 +3,7 @@
 //! The disk of a unit: what the block layer sees.
 
 use crate::ubd::{
+    engine::filler::Filler,
     engine::flushes::Flush,
     engine::identity::Identity,
     engine::io,
@@ -149,9 +150,10 @@ impl Operations for Ubd {
 /// The disk of a unit, in use by whoever opens it. Dropping it waits for its requests, flushes, and
 /// closes the files. What a flush would fail with is to be found out before, by [`Self::flush`].
 pub(crate) struct Disk {
-    // In this order they go: nobody who is told, no requests, nothing that is not durable, no
-    // threads, no files, no parent.
+    // In this order they go: nobody who is told, nobody who fills its files, no requests, nothing
+    // that is not durable, no threads, no files, no parent.
     _watched: Watched,
+    filling: Filling,
     disk: GenDisk<Ubd>,
     _last_flush: LastFlush,
     _workers: Workers,
@@ -197,7 +199,7 @@ impl Disk {
             LastClose::new(options.unit, detacher)?,
             queues,
             workqueue,
-            slow_workqueue,
+            slow_workqueue.clone(),
         );
         let shared = Arc::pin_init(shared, GFP_KERNEL)?;
         let workers = Workers::start(&shared, &name)?;
@@ -208,6 +210,7 @@ impl Disk {
             .start(shared.image.get(), disk.events().clone());
         Ok(Self {
             _watched: Watched(shared.clone()),
+            filling: Filling(Filler::start(&shared, slow_workqueue)?),
             disk,
             _last_flush: LastFlush(shared.clone()),
             _workers: workers,
@@ -273,6 +276,7 @@ impl Disk {
         let held = start.elapsed();
         drop(replaced?);
         self.shared.watch.replace(image.clone());
+        self.filling.0.queue();
         Ok(held)
     }
 
@@ -311,6 +315,16 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let Self(shared) = self;
         shared.watch.stop();
+    }
+}
+
+/// A unit whose space is taken until this is dropped.
+struct Filling(Arc<Filler>);
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        let Self(filler) = self;
+        filler.stop();
     }
 }
 

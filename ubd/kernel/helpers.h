@@ -68,6 +68,7 @@ void ubd_file_device_limits(struct file *file, unsigned int *lbs,
 			    bool *stable_writes);
 loff_t ubd_file_next_data(struct file *file, loff_t pos);
 loff_t ubd_file_next_hole(struct file *file, loff_t pos);
+bool ubd_file_gains_by_zeros(struct file *file);
 ssize_t ubd_file_fill_zeros(struct file *file, loff_t pos, size_t len,
 			    bool direct);
 bool ubd_file_space_left(struct file *file, u64 *left);
@@ -104,6 +105,9 @@ ssize_t ubd_direct_start_at_once(struct kiocb *iocb, struct file *file,
 				 void (*complete)(struct kiocb *iocb,
 						  long result));
 void ubd_direct_end(struct kiocb *iocb);
+
+void ubd_gate_wait(atomic64_t *users);
+void ubd_gate_wake(atomic64_t *users);
 
 void ubd_bio_iov_iter(struct bio *bio, struct iov_iter *iter, bool write);
 

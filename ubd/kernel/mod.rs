@@ -18,6 +18,7 @@ pub(crate) mod direct_io;
 #[cfg(not(CONFIG_BLK_DEV_RUST_UBD_HOST))]
 pub(crate) mod file;
 pub(crate) mod file_terms;
+pub(crate) mod gate;
 pub(crate) mod gen_disk;
 pub(crate) mod held;
 #[cfg(CONFIG_BLK_DEV_RUST_UBD_HOST)]

@@ -66,6 +66,8 @@ pub(super) struct RequestData {
     pub(super) node: bindings::llist_node,
     /// Gives a request whose direct I/O has ended back to the driver.
     pub(super) done: unsafe fn(Request, Result<usize>),
+    /// See [`Request::set_mark`].
+    mark: bool,
 }
 
 /// Per-request data of a [`TagSet`](super::blk_mq::TagSet) with direct I/O: how a request waits for
@@ -90,6 +92,7 @@ impl RequestData {
         unsafe {
             (*data).node.next = core::ptr::null_mut();
             (*data).done = done;
+            (*data).mark = false;
         }
     }
 }
@@ -145,6 +148,24 @@ impl Request {
         // SAFETY: By the type invariant the request is valid, and the fields read here do not
         // change until it ends.
         unsafe { self.rq.as_ref() }
+    }
+
+    /// Keeps a mark with the request, which is what the driver takes it for.
+    pub(crate) fn set_mark(&mut self, mark: bool) {
+        // SAFETY: By the type invariant the request is valid, and nobody else uses its data.
+        unsafe {
+            let data: *mut RequestData = bindings::blk_mq_rq_to_pdu(self.rq.as_ptr()).cast();
+            (*data).mark = mark;
+        }
+    }
+
+    /// The mark that was set last, which may have been for another request.
+    pub(crate) fn mark(&self) -> bool {
+        // SAFETY: As above.
+        unsafe {
+            let data: *mut RequestData = bindings::blk_mq_rq_to_pdu(self.rq.as_ptr()).cast();
+            (*data).mark
+        }
     }
 
     /// What is asked for.

@@ -12,6 +12,7 @@ extern "C" {
     fn ubd_file_next_hole(file: *mut bindings::file, pos: i64) -> i64;
     fn ubd_file_space_left(file: *mut bindings::file, left: &mut u64) -> bool;
     fn ubd_file_fill_zeros(file: *mut bindings::file, pos: i64, len: usize, direct: bool) -> isize;
+    fn ubd_file_gains_by_zeros(file: *mut bindings::file) -> bool;
     fn ubd_file_can_punch(file: *mut bindings::file) -> bool;
 }
 
@@ -114,6 +115,14 @@ impl File {
     /// May sleep. Returns `EOPNOTSUPP` where the file system or the device cannot.
     pub(crate) fn allocate_zeros(&self, pos: u64, len: u64) -> Result {
         self.fallocate(FALLOC_FL_WRITE_ZEROES, pos, len)
+    }
+
+    /// Whether first writes to the blocks of a regular file, past the page cache, are so much more
+    /// work than others that [`Self::allocate_zeros`] or [`Self::fill_zeros`], for a MiB, pays for
+    /// few of them.
+    pub(crate) fn gains_by_zeros(&self) -> bool {
+        // SAFETY: By the type invariant the file is open.
+        unsafe { ubd_file_gains_by_zeros(self.as_ptr()) }
     }
 
     fn fallocate(&self, mode: u32, pos: u64, len: u64) -> Result {

@@ -6,7 +6,7 @@ use super::folder::{put_line, FolderData};
 use super::settings::Field;
 use crate::ubd::{
     engine::last_close::LastClose,
-    files::allocation::check_piece,
+    files::allocation::Ahead,
     files::usage::parse_bytes,
     options::{self, Abbreviated, Letters},
     setup::units::{State, Units},
@@ -214,7 +214,7 @@ impl configfs::AttributeOperations<12> for FolderData {
     }
 
     fn store(folder: &Self, page: &[u8]) -> Result {
-        let allocate = check_piece(parse_bytes(page)?)?;
+        let allocate = Ahead::parse(page)?;
         folder.change(|settings, _| {
             settings.usage.allocate = allocate;
             Ok(())

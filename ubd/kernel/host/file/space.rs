@@ -62,6 +62,11 @@ impl File {
         Some(stat.space_left)
     }
 
+    /// Whether zeros pay before first writes: not where all goes through the host's page cache.
+    pub(crate) fn gains_by_zeros(&self) -> bool {
+        false
+    }
+
     /// How many bytes the file system has allocated for the file, the file's own metadata in part.
     /// May sleep.
     pub(crate) fn allocated(&self) -> Result<u64> {
