@@ -74,6 +74,9 @@ age() {
 		            names.append(f"{folder}/{len(names)}")
 		            with open(names[-1], "wb") as file:
 		                file.write(block[:random.randrange(4096, len(block), 4096)])
+		        # What is reserved for what was not written yet is more than it takes.
+		        if left() <= 0.1:
+		            os.sync()
 		    if turn < 2:
 		        os.sync()
 		        for name in names[::2]:
@@ -99,23 +102,26 @@ cold() {
 
 # figures WHAT: those of a device that is attached by attach_WHAT.
 figures() {
-	local start end q name
+	local start end q name from figure
 
 	cold
 	start=$(date +%s%N)
 	"attach_$1"
 	end=$(date +%s%N)
 	echo "@aged $kind $state $1 attach-us $(((end - start) / 1000))"
-	for name in randread randwrite; do
+	# Reads of what was written, and writes to what was not: where these begin, and which
+	# of fio's figures are theirs.
+	while read -r name from figure; do
 		for q in 1 16; do
-			# Reads of what was written, and writes to what was not.
-			start=$(fio --name=x --thread --filename="$device" --direct=1 --rw=$name --bs=4k --ba=8k --norandommap \
-				--offset=$([ $name = randread ] && echo 0 || echo 4k) --size=$((mib - 1))M --iodepth=$q \
-				--number_ios=3000 --randseed=$q --ioengine=io_uring --output-format=terse --terse-version=3 |
-				tail -n 1 | cut -d ';' -f "$([ $name = randread ] && echo 8 || echo 49)")
-			echo "@aged $kind $state $1 $name-$q $start"
+			echo "@aged $kind $state $1 $name-$q $(fio --name=x --thread --filename="$device" --direct=1 \
+				--rw="$name" --bs=4k --ba=8k --norandommap --offset="$from" --size=$((mib - 1))M \
+				--iodepth="$q" --number_ios=3000 --randseed="$q" --ioengine=io_uring \
+				--output-format=terse --terse-version=3 </dev/null | tail -n 1 | cut -d ';' -f "$figure")"
 		done
-	done
+	done <<-END
+		randread 0 8
+		randwrite 4k 49
+	END
 	"detach_$1"
 }
 
