@@ -34,7 +34,7 @@ says "and a message says why" ubda "other name"
 check "the folder of another unit" mkdir $config/b
 rmdir $config/0
 check "by its other name when the first is gone" mkdir $config/a
-is "the files" "$(cd $config/a && echo *)" "allocate backing_file detach_on_close direct_io file flags last_error limit low_space power reset serial size snapshot state"
+is "the files" "$(cd $config/a && echo *)" "allocate backing_file commit commit_progress commit_rate commit_state detach_on_close direct_io file flags last_error limit low_space power reset serial size snapshot state switch"
 is "and what is in them" "$(settings a)" "    0 0"
 rmdir $config/a $config/b
 

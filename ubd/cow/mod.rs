@@ -5,5 +5,6 @@
 pub(crate) mod bitmap;
 pub(crate) mod header;
 pub(crate) mod layout;
+pub(crate) mod other_time;
 pub(crate) mod replace;
 pub(crate) mod reset;

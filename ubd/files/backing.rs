@@ -107,15 +107,7 @@ impl Opening<'_> {
             );
             return Ok(());
         }
-        let old = Header {
-            version: cow.version,
-            mtime: cow.mtime,
-            size: cow.size(),
-            backing_size: cow.named_size,
-            sector_size: cow.sector_size,
-            alignment: cow.alignment,
-            backing_file: &cow.backing_path,
-        };
+        let old = cow.header();
         let new = Header {
             // Of a device it can be another one, which UML compares.
             mtime: backing.file.stat()?.mtime as u32,
@@ -146,6 +138,31 @@ impl Opening<'_> {
     /// Returns `EINVAL`, and says why, unless `file` can be the backing file of the COW file at
     /// `upper`.
     fn check(&self, file: File, path: KVec<u8>, upper: &[u8], cow: &Cow) -> Result<Backing> {
+        let backing = self.check_size(file, path, upper, cow)?;
+        let mtime = backing.file.stat()?.mtime;
+        if !is_of_time(&backing.file, mtime, cow) {
+            self.last_error.say(fmt!(
+                "{}: {}: its header says that its backing file was modified at {}, but {} was \
+                 at {mtime}",
+                self.label,
+                Abbreviated(upper),
+                cow.mtime,
+                Abbreviated(&backing.path)
+            ));
+            return Err(EINVAL);
+        }
+        Ok(backing)
+    }
+
+    /// Opens the file at `path` as another backing file of the COW file at `upper`, whenever it was
+    /// modified.
+    pub(super) fn other_backing(&self, path: &[u8], upper: &[u8], cow: &Cow) -> Result<Backing> {
+        let (file, path) = self.open_shared(path)?;
+        self.check_size(file, path, upper, cow)
+    }
+
+    /// As [`Self::check`], whenever the file was modified.
+    fn check_size(&self, file: File, path: KVec<u8>, upper: &[u8], cow: &Cow) -> Result<Backing> {
         let lower = match self.fit(&file, &path, cow.backing_size())? {
             Fit::Raw => None,
             Fit::Cow(cow) => Some(cow),
@@ -162,18 +179,6 @@ impl Opening<'_> {
                 return Err(EINVAL);
             }
         };
-        let mtime = file.stat()?.mtime;
-        if !is_of_time(&file, mtime, cow) {
-            self.last_error.say(fmt!(
-                "{}: {}: its header says that its backing file was modified at {}, but {} was \
-                 at {mtime}",
-                self.label,
-                Abbreviated(upper),
-                cow.mtime,
-                Abbreviated(&path)
-            ));
-            return Err(EINVAL);
-        }
         Ok(Backing {
             file,
             path,
@@ -266,8 +271,9 @@ fn id_of(path: &[u8]) -> Option<Id> {
 }
 
 /// Whether a backing file that was modified at `mtime` has not been since the COW file was made, by
-/// its header. A block device is known by its size alone: the time is that of its node, which udev
-/// and every boot set.
+/// its header; but by a commit, of which the header tells. A block device is known by its size
+/// alone: the time is that of its node, which udev and every boot set.
 fn is_of_time(file: &File, mtime: i64, cow: &Cow) -> bool {
-    file.is_block_device() || mtime as u32 == cow.mtime
+    let mtime = mtime as u32;
+    file.is_block_device() || mtime == cow.mtime || cow.other_mtime == Some(mtime)
 }

@@ -43,7 +43,7 @@ impl Image {
     /// before. After an error with which written pages may be lost the image is read-only, because
     /// the kernel reports that once only, so that later syncs would claim success.
     pub(crate) fn flush(&self) -> Result {
-        let _one_at_a_time = self.flushing.lock();
+        let _one_at_a_time = self.written.flushing.lock();
         if self.is_read_only() {
             return Ok(());
         }
@@ -154,7 +154,9 @@ impl Image {
         self.synced(layer, layer.file.sync_range(range))
     }
 
-    fn synced(&self, layer: &Layer, result: Result<(), SyncError>) -> Result {
+    /// What a sync of the file of `layer` has returned. The image has failed with it if something
+    /// that was written may be lost.
+    pub(super) fn synced(&self, layer: &Layer, result: Result<(), SyncError>) -> Result {
         result.map_err(|SyncError { error, lost }| {
             if lost {
                 self.fail(layer, "sync", error);

@@ -19,8 +19,31 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::atomic::{Atomic, Full, Relaxed},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
+
+/// What is known of the file that is written, by all images that have it on top.
+#[pin_data]
+pub(crate) struct Written {
+    /// Set when it can't be known any more what of the written data is on disk.
+    failed: Atomic<bool>,
+    /// Held by the one who flushes.
+    #[pin]
+    pub(super) flushing: Mutex<()>,
+}
+
+impl Written {
+    /// Of a file with which nothing is wrong. May sleep. Returns `ENOMEM`.
+    pub(super) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                failed: Atomic::new(false),
+                flushing <- new_mutex!((), "ubd_flushing"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
 
 /// The open files of a unit.
 #[pin_data]
@@ -30,37 +53,34 @@ pub(crate) struct Image {
     size: Atomic<u64>,
     read_only: bool,
     direct: bool,
-    /// Set when it can't be known any more what of the written data is on disk.
-    failed: Atomic<bool>,
+    pub(super) written: Arc<Written>,
     /// Of what is said of failed requests.
     #[pin]
     pub(crate) ratelimit: RateLimit,
     /// Held by the one who takes up the file's size.
     #[pin]
     resizing: Mutex<()>,
-    /// Held by the one who flushes.
-    #[pin]
-    pub(super) flushing: Mutex<()>,
 }
 
 impl Image {
     /// An image of `layers`, of which there must be one at least. `size` is the disk's, in bytes;
-    /// `direct` says that [`Layer::set_direct`] was called for all layers.
+    /// `direct` says that [`Layer::set_direct`] was called for all layers; `written` is what other
+    /// images of the same written file have, too.
     pub(crate) fn new(
         layers: KVec<Layer>,
         size: u64,
         read_only: bool,
         direct: bool,
+        written: Arc<Written>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             layers,
             size: Atomic::new(size),
             read_only,
             direct,
-            failed: Atomic::new(false),
+            written,
             ratelimit <- RateLimit::new(),
             resizing <- new_mutex!((), "ubd_resizing"),
-            flushing <- new_mutex!((), "ubd_flushing"),
         })
     }
 
@@ -206,13 +226,13 @@ impl Image {
 
     /// Whether an error has made the image read-only for good.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed)
+        self.written.failed.load(Relaxed)
     }
 
     /// Makes the image read-only for good, because `what` has failed on the file of `layer`, and
     /// says so.
     pub(crate) fn fail(&self, layer: &Layer, what: &str, e: Error) {
-        if !self.failed.xchg(true, Full) {
+        if !self.written.failed.xchg(true, Full) {
             pr_err!(
                 "{}: {what} failed with {e:?}, read-only from now on\n",
                 Abbreviated(&layer.path)

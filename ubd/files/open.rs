@@ -7,9 +7,10 @@
 use crate::ubd::{
     cow::header::{self, Header, Version},
     cow::layout::Layout,
+    cow::other_time,
     cow::replace::{self, SWITCHING},
     cow::reset,
-    files::image::Image,
+    files::image::{Image, Written},
     files::last_error::LastError,
     files::layer::{Layer, Map},
     files::reset::finish,
@@ -98,6 +99,8 @@ pub(super) struct Cow {
     pub(super) mtime: u32,
     /// The size of the backing file's disk in bytes, if the header says that it is smaller.
     pub(super) named_size: Option<u64>,
+    /// Another time that the backing file may have, see [`other_time`].
+    pub(super) other_mtime: Option<u32>,
     pub(super) sector_size: u32,
     pub(super) alignment: u32,
     pub(super) backing_path: KVec<u8>,
@@ -113,6 +116,19 @@ impl Cow {
     pub(super) fn backing_size(&self) -> u64 {
         self.named_size.unwrap_or(self.layout.size)
     }
+
+    /// The header itself.
+    pub(super) fn header(&self) -> Header<'_> {
+        Header {
+            version: self.version,
+            mtime: self.mtime,
+            size: self.size(),
+            backing_size: self.named_size,
+            sector_size: self.sector_size,
+            alignment: self.alignment,
+            backing_file: &self.backing_path,
+        }
+    }
 }
 
 /// An open backing file, and its header if it is attached as a COW file.
@@ -120,6 +136,30 @@ pub(super) struct Backing {
     pub(super) file: File,
     pub(super) path: KVec<u8>,
     pub(super) cow: Option<Cow>,
+}
+
+impl<'a> Opening<'a> {
+    /// For what is done with the files of a unit that has `image`, as `options` say.
+    pub(super) fn of_image(
+        options: &'a Options<'a>,
+        image: &Image,
+        last_error: &'a LastError,
+    ) -> Self {
+        Self {
+            label: Label(options),
+            last_error,
+            flags: options.flags,
+            trust_header: true,
+            usage: Usage {
+                direct: image.tries_direct_io(),
+                limit: image.limit(),
+                low_space: image.low_space(),
+                allocate: image.allocation(),
+            },
+            upper: KVec::new(),
+            read_only: false,
+        }
+    }
 }
 
 impl Opening<'_> {
@@ -351,7 +391,9 @@ impl Opening<'_> {
             ));
             return Err(EINVAL);
         }
-        cow_of(&header, layout).map(Some)
+        let mut cow = cow_of(&header, layout)?;
+        cow.other_mtime = other_time::of(bytes, &header);
+        Ok(Some(cow))
     }
 
     pub(super) fn layer(&self, file: File, path: &[u8], cow: Option<Cow>) -> Result<Layer> {
@@ -377,14 +419,7 @@ impl Opening<'_> {
                 _ => size.saturating_add(blocks) & !blocks,
             }
         });
-        let mut layers = KVec::with_capacity(1 + lower.len(), GFP_KERNEL)?;
-        layers.push(top, GFP_KERNEL)?;
-        for layer in lower {
-            layers.push(layer, GFP_KERNEL)?;
-        }
-        let direct = self.usage.direct && self.set_direct(&mut layers);
-        let image = Image::new(layers, size, self.read_only, direct);
-        let image = Arc::pin_init(image, GFP_KERNEL)?;
+        let image = self.image_of(top, lower, size, Written::new()?)?;
         let settings = image
             .set_limit(self.usage.limit)
             .and_then(|()| image.set_low_space(self.usage.low_space))
@@ -395,6 +430,24 @@ impl Opening<'_> {
             self.failed(path, what, e)
         })?;
         Ok(image)
+    }
+
+    /// The image of all files, in which nothing is set yet. `size` is the disk's, in bytes.
+    pub(super) fn image_of(
+        &self,
+        top: Layer,
+        lower: KVec<Layer>,
+        size: u64,
+        written: Arc<Written>,
+    ) -> Result<Arc<Image>> {
+        let mut layers = KVec::with_capacity(1 + lower.len(), GFP_KERNEL)?;
+        layers.push(top, GFP_KERNEL)?;
+        for layer in lower {
+            layers.push(layer, GFP_KERNEL)?;
+        }
+        let direct = self.usage.direct && self.set_direct(&mut layers);
+        let image = Image::new(layers, size, self.read_only, direct, written);
+        Arc::pin_init(image, GFP_KERNEL)
     }
 
     /// Says that a file is no COW file, but should be one.
@@ -437,6 +490,7 @@ pub(super) fn cow_of(header: &Header<'_>, layout: Layout) -> Result<Cow> {
         version: header.version,
         mtime: header.mtime,
         named_size: header.backing_size,
+        other_mtime: None,
         sector_size: header.sector_size,
         alignment: header.alignment,
         backing_path: bytes(header.backing_file)?,

@@ -9,7 +9,7 @@
 use crate::ubd::{
     cow::layout::Layout,
     cow::reset,
-    files::image::Image,
+    files::image::{Image, Written},
     kernel::file::File, //
 };
 use kernel::{prelude::*, sync::Arc};
@@ -76,7 +76,13 @@ impl Image {
         for layer in self.layers() {
             layers.push(layer.anew()?, GFP_KERNEL)?;
         }
-        let new = Self::new(layers, self.size(), false, self.is_direct());
+        let new = Self::new(
+            layers,
+            self.size(),
+            false,
+            self.is_direct(),
+            Written::new()?,
+        );
         let new = Arc::pin_init(new, GFP_KERNEL)?;
         new.set_low_space(self.low_space())?;
         new.set_allocation(self.allocation())?;

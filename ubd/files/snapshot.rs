@@ -19,9 +19,8 @@ use crate::ubd::{
     files::image::Image,
     files::last_error::LastError,
     files::layer::{Layer, Map},
-    files::open::{bytes, c_string, Label, Opening},
-    files::usage::Usage,
-    kernel::file::{Access, File, SyncError},
+    files::open::{bytes, c_string, Opening},
+    kernel::file::{Access, File},
     options::{Abbreviated, Options},
 };
 use kernel::{fmt, prelude::*, sync::Arc};
@@ -78,7 +77,7 @@ impl Snapshot {
         last_error: &LastError,
         is_on_disk: impl FnOnce(&File) -> bool,
     ) -> Result<Self> {
-        let mut opening = opening(options, &old, last_error);
+        let mut opening = Opening::of_image(options, &old, last_error);
         let top = old.top()?;
         old.check_writable()
             .map_err(|e| opening.failed(&top.path, "is not written", e))?;
@@ -169,7 +168,7 @@ impl Snapshot {
     /// on with what it has: what [`Image::flush`] does, `EINVAL` if the length of the file has
     /// changed, and what the files do.
     pub(crate) fn seal(&self, options: &Options<'_>, last_error: &LastError) -> Result {
-        let opening = opening(options, &self.old, last_error);
+        let opening = Opening::of_image(options, &self.old, last_error);
         let top = self.old.top()?;
         self.old
             .flush()
@@ -226,30 +225,7 @@ impl Image {
         if !top.file.is_regular() {
             return Ok(());
         }
-        top.file.sync_all().map_err(|SyncError { error, lost }| {
-            if lost {
-                self.fail(top, "sync", error);
-            }
-            error
-        })
-    }
-}
-
-/// For what is done with the files of a unit that has `image`, as `options` say.
-fn opening<'a>(options: &'a Options<'a>, image: &Image, last_error: &'a LastError) -> Opening<'a> {
-    Opening {
-        label: Label(options),
-        last_error,
-        flags: options.flags,
-        trust_header: true,
-        usage: Usage {
-            direct: image.tries_direct_io(),
-            limit: image.limit(),
-            low_space: image.low_space(),
-            allocate: image.allocation(),
-        },
-        upper: KVec::new(),
-        read_only: false,
+        self.synced(top, top.file.sync_all())
     }
 }
 

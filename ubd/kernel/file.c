@@ -49,14 +49,6 @@ void ubd_file_no_atime(struct file *file)
 	spin_unlock(&file->f_lock);
 }
 
-/* From now on writes leave the file's times as they are. */
-void ubd_file_keep_times(struct file *file)
-{
-	spin_lock(&file->f_lock);
-	file->f_mode |= FMODE_NOCMTIME;
-	spin_unlock(&file->f_lock);
-}
-
 /*
  * No large folios by readahead: of a file used past the page cache only what is
  * read and written by it must be in there.

@@ -13,6 +13,7 @@ mod limits;
 mod sealed;
 mod space;
 mod sync;
+mod times;
 
 pub(crate) use super::file_terms::{
     Access, DeviceLimits, DirectAlignment, Stat, SyncError, Through, DIRECT_PIECES,
@@ -29,7 +30,6 @@ extern "C" {
     fn ubd_file_refuses_writes(file: *mut bindings::file) -> i32;
     fn ubd_file_is_missing_disk(file: *mut bindings::file, major: c_uint) -> bool;
     fn ubd_file_no_readahead(file: *mut bindings::file);
-    fn ubd_file_keep_times(file: *mut bindings::file);
     fn ubd_file_read_iter(
         file: *mut bindings::file,
         iter: *mut bindings::iov_iter,
@@ -325,13 +325,6 @@ impl File {
             0 => Err(EBADF),
             _ => Ok(()),
         }
-    }
-
-    /// Has what is written from now on leave the file's times as they are. May be called while the
-    /// file is in use, not in interrupts.
-    pub(crate) fn keep_times(&self) {
-        // SAFETY: By the type invariant the file is open.
-        unsafe { ubd_file_keep_times(self.as_ptr()) };
     }
 
     /// Has nothing read ahead, and pages read one at a time.

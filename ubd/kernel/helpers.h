@@ -74,6 +74,9 @@ ssize_t ubd_file_fill_zeros(struct file *file, loff_t pos, size_t len,
 bool ubd_file_space_left(struct file *file, u64 *left);
 bool ubd_file_can_punch(struct file *file);
 void ubd_file_keep_times(struct file *file);
+bool ubd_file_can_keep_times(struct file *file);
+int ubd_file_set_mtime(struct file *file, s64 mtime);
+s64 ubd_now(void);
 bool ubd_file_is_rotational(struct file *file);
 unsigned int ubd_file_block_size(struct file *file);
 ssize_t ubd_file_read_iter(struct file *file, struct iov_iter *iter,
@@ -121,6 +124,7 @@ void ubd_thread_awake(void);
 unsigned int ubd_task_flags_save(unsigned int flags);
 void ubd_task_flags_restore(unsigned int flags);
 
+void ubd_set_freezable(void);
 struct ubd_view *ubd_view_get(void);
 void ubd_view_enter(struct ubd_view *view);
 void ubd_view_leave(struct ubd_view *view);

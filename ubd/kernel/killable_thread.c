@@ -57,9 +57,14 @@ static struct fs_struct *ubd_swap_fs(struct fs_struct *fs)
 	return old;
 }
 
-void ubd_view_enter(struct ubd_view *view)
+/* The calling kernel thread stands still while the machine is suspended. */
+void ubd_set_freezable(void)
 {
 	set_freezable();
+}
+
+void ubd_view_enter(struct ubd_view *view)
+{
 	view->own_fs = ubd_swap_fs(&view->fs);
 	view->own_cred = override_creds(view->cred);
 }

@@ -17,6 +17,7 @@ use kernel::{
 };
 
 extern "C" {
+    fn ubd_set_freezable();
     fn ubd_view_get() -> *mut RawView;
     fn ubd_view_enter(view: *mut RawView);
     fn ubd_view_leave(view: *mut RawView);
@@ -132,8 +133,6 @@ impl Waiter {
 struct Job<F> {
     main: unsafe extern "C" fn(*mut Job<F>) -> *mut bindings::completion,
     run: F,
-    view: View,
-    waiter: Arc<Waiter>,
 }
 
 /// Has a kernel thread called `name` run `f`, which sees files as the calling task does now, and
@@ -146,13 +145,43 @@ pub(crate) fn run<F>(name: &CStr, f: F) -> Result
 where
     F: FnOnce(&Waiter) -> Result + Send + 'static,
 {
+    let view = View::of_caller()?;
     let waiter = Waiter::new()?;
+    let waited_for = waiter.clone();
+    spawn(name, move || {
+        view.apply(|| {
+            waited_for.result.populate(f(&waited_for));
+        });
+        drop(view);
+        let waits = waited_for.committed.load(Relaxed) || waited_for.commit();
+        waits.then_some(waited_for)
+    })?;
+    waiter.wait()
+}
+
+/// Has a kernel thread called `name` run `f`, and waits for nothing. It sees files as the kernel
+/// itself does, and is the last to close some: so `f` is to call [`flush_delayed_fput`] then.
+///
+/// May sleep. Returns `ENOMEM`. The module stays until the thread has ended.
+pub(crate) fn start<F>(name: &CStr, f: F) -> Result
+where
+    F: FnOnce() + Send + 'static,
+{
+    spawn(name, move || {
+        f();
+        None
+    })
+}
+
+/// Has a kernel thread called `name` run `f`, and end; and with it what `f` returns, if anything.
+fn spawn<F>(name: &CStr, f: F) -> Result
+where
+    F: FnOnce() -> Option<Arc<Waiter>> + Send + 'static,
+{
     // INVARIANT: `main` is that of `F`.
     let job = Job {
         main: main::<F>,
         run: f,
-        view: View::of_caller()?,
-        waiter: waiter.clone(),
     };
     let job = KBox::into_raw(KBox::new(job, GFP_KERNEL)?);
     // SAFETY: `job` begins with what the thread calls, and is what that wants; the format takes the
@@ -174,7 +203,7 @@ where
     unsafe { ubd_module_get() };
     // SAFETY: The task is new, and has not been woken before.
     unsafe { bindings::wake_up_process(task) };
-    waiter.wait()
+    Ok(())
 }
 
 /// Closes what the calling kernel thread has closed, which otherwise another one does, some time.
@@ -192,20 +221,16 @@ pub(crate) fn flush_delayed_fput() {
 /// `job` must come from [`KBox::into_raw`].
 unsafe extern "C" fn main<F>(job: *mut Job<F>) -> *mut bindings::completion
 where
-    F: FnOnce(&Waiter) -> Result,
+    F: FnOnce() -> Option<Arc<Waiter>>,
 {
+    // SAFETY: Called in a kernel thread.
+    unsafe { ubd_set_freezable() };
     // SAFETY: By this function's requirement.
     let job = unsafe { KBox::from_raw(job) };
-    let Job {
-        run, view, waiter, ..
-    } = KBox::into_inner(job);
-    view.apply(|| {
-        waiter.result.populate(run(&waiter));
-    });
-    drop(view);
-    let waits = waiter.committed.load(Relaxed) || waiter.commit();
-    match waits {
-        true => waiter.ended.as_ptr(),
-        false => core::ptr::null_mut(),
+    let Job { run, .. } = KBox::into_inner(job);
+    match run() {
+        // Who waits has a reference of its own.
+        Some(waiter) => waiter.ended.as_ptr(),
+        None => core::ptr::null_mut(),
     }
 }

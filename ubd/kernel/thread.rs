@@ -147,6 +147,19 @@ pub(crate) fn wait(timeout: isize, ready: impl FnOnce() -> bool) -> Woken {
     }
 }
 
+/// Sleeps for so many jiffies, and for as long as the machine is suspended. For a kernel thread
+/// that can be frozen.
+pub(crate) fn nap(jiffies: isize) {
+    if jiffies > 0 {
+        // SAFETY: Called in a kernel thread, which may sleep.
+        unsafe { ubd_thread_prepare_to_sleep() };
+        // SAFETY: As above.
+        unsafe { bindings::schedule_timeout(jiffies) };
+    }
+    // SAFETY: As above; undoes what was done, if it was.
+    unsafe { ubd_thread_awake() };
+}
+
 /// A scope in which the calling task has flags that say how its memory is to be had. Scopes may be
 /// nested.
 ///

@@ -86,6 +86,11 @@ impl configfs::GroupOperations for Root {
                 allocate: 12,
                 snapshot: 13,
                 size: 14,
+                commit: 15,
+                commit_state: 16,
+                commit_progress: 17,
+                commit_rate: 18,
+                switch: 19,
             ],
         };
         let unit = options::parse_unit(name.to_bytes()).map_err(|e| {
@@ -115,7 +120,7 @@ impl configfs::GroupOperations for Root {
             item_type,
             place.slot.dependency().clone(),
             try_pin_init!(Folder {
-                settings <- new_mutex!(settings, "ubd_settings"),
+                settings: Arc::pin_init(new_mutex!(settings, "ubd_settings"), GFP_KERNEL)?,
                 place,
                 _removal: removal,
             }),

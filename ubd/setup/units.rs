@@ -2,13 +2,14 @@
 
 //! The table of units, and what can become of one.
 //!
-//! A unit is detached, being attached, attached, or being detached, reset or snapshotted. Its lock
-//! is held to look at that or to change it, and by nobody who may wait for a file: opening,
-//! flushing and closing files is done by the one who has put the unit into one of the states in
-//! between, which nobody else takes it out of. Who has the disk of a unit that is attached is the
-//! table; while it is being detached or reset, the one who does that. While a snapshot is made of
-//! it the table has it, as it is in use, and the one who makes that a reference, which is gone
-//! before the unit is attached again.
+//! A unit is detached, being attached, attached, or being detached, reset, snapshotted, committed
+//! or switched. Its lock is held to look at that or to change it, and by nobody who may wait for a
+//! file: opening, flushing and closing files is done by the one who has put the unit into one of
+//! the states in between, which nobody else takes it out of. Who has the disk of a unit that is
+//! attached is the table; while it is being detached or reset, the one who does that. While
+//! something is done with the files below the disk (a snapshot, a commit, a switch) the table has
+//! it, as it is in use, and the one who does that a reference, which is gone before the unit is
+//! attached again.
 //!
 //! Files are opened by a kernel thread for the task that attaches, so that it can be killed while a
 //! file stands still. The thread then undoes what it has done, when it can.
@@ -25,6 +26,7 @@ use crate::ubd::{
     engine::flushes::Flush,
     engine::last_close::{Detach, Detacher, LastClose, Started},
     files::last_error::LastError,
+    files::merging::{Merging, Outcome},
     files::usage::Usage,
     gendisk::disk::{Disk, DRIVER_NAME},
     kernel::configfs_item::{Dependency, DependencyGuard},
@@ -45,9 +47,12 @@ use kernel::{
 };
 
 mod attach;
+mod commit;
+mod in_use;
 mod reset;
 mod slot;
 mod snapshot;
+mod switch;
 
 pub(crate) use slot::Slot;
 use slot::Table;
@@ -56,7 +61,8 @@ use slot::Table;
 const REBOOT_MS: u32 = 60_000;
 
 /// Why something can't be done with a unit now.
-const BUSY: &str = "somebody else is attaching, detaching, resetting or snapshotting it";
+const BUSY: &str =
+    "somebody else is attaching, detaching, resetting, snapshotting, committing or switching it";
 
 /// What a unit is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,6 +79,10 @@ pub(crate) enum State {
     Resetting,
     /// It gets another COW file, and has its disk all the while.
     Snapshotting,
+    /// A file below its COW file is being merged into the one below that, in the background.
+    Committing,
+    /// It gets another backing file.
+    Switching,
 }
 
 impl fmt::Display for State {
@@ -84,6 +94,8 @@ impl fmt::Display for State {
             Self::Detaching => "detaching",
             Self::Resetting => "resetting",
             Self::Snapshotting => "snapshotting",
+            Self::Committing => "committing",
+            Self::Switching => "switching",
         })
     }
 }
@@ -92,12 +104,16 @@ impl fmt::Display for State {
 #[pin_data]
 struct Unit {
     number: usize,
-    /// The disk is there when the unit is attached, and while a snapshot is made of it.
+    /// The disk is there when the unit is attached, and while it is snapshotted, committed or
+    /// switched.
     #[pin]
     state: Mutex<(State, Option<Arc<Disk>>)>,
     dependency: Arc<Dependency>,
     #[pin]
     last_error: LastError,
+    /// The last commit, or that there was none.
+    #[pin]
+    merging: Mutex<Arc<Merging>>,
     has_folder: Atomic<bool>,
 }
 
@@ -108,6 +124,7 @@ impl Unit {
             state <- new_mutex!((State::Detached, None), "ubd_unit"),
             dependency: Arc::pin_init(Dependency::new(), GFP_KERNEL)?,
             last_error <- LastError::new(),
+            merging <- new_mutex!(Merging::new(Outcome::Never, 0)?, "ubd_merging"),
             has_folder: Atomic::new(false),
         })
     }

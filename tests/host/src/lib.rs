@@ -12,6 +12,7 @@ mod ubd {
         pub(crate) mod bitmap;
         pub(crate) mod header;
         pub(crate) mod layout;
+        pub(crate) mod other_time;
         pub(crate) mod replace;
         pub(crate) mod reset;
     }

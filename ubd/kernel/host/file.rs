@@ -10,6 +10,7 @@ mod limits;
 mod sealed;
 mod space;
 mod sync;
+mod times;
 
 pub(crate) use crate::ubd::kernel::file_terms::{
     Access, DeviceLimits, DirectAlignment, Stat, SyncError, Through, DIRECT_PIECES,
@@ -313,9 +314,6 @@ impl File {
             false => Err(EBADF),
         }
     }
-
-    /// Nothing: to keep its times would not spare this kernel memory.
-    pub(crate) fn keep_times(&self) {}
 
     /// Nothing: that is for files that are used past the page cache.
     pub(crate) fn set_no_readahead(&self) {}

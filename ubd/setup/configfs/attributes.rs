@@ -7,6 +7,7 @@ use super::settings::Field;
 use crate::ubd::{
     engine::last_close::LastClose,
     files::allocation::Ahead,
+    files::merging::Outcome,
     files::usage::parse_bytes,
     options::{self, Abbreviated, Letters},
     setup::units::{State, Units},
@@ -103,7 +104,12 @@ impl configfs::AttributeOperations<5> for FolderData {
 
     fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         let on = match folder.state()? {
-            State::Attached | State::Detaching | State::Resetting | State::Snapshotting => 1,
+            State::Attached
+            | State::Detaching
+            | State::Resetting
+            | State::Snapshotting
+            | State::Committing
+            | State::Switching => 1,
             State::Attaching | State::Detached => 0,
         };
         line(page, fmt!("{on}"))
@@ -249,6 +255,71 @@ impl configfs::AttributeOperations<14> for FolderData {
         let size = parse_bytes(page)?;
         folder.settings.lock().size = size;
         Ok(())
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<15> for FolderData {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        let running = folder.place.slot.merging().outcome() == Outcome::Running;
+        line(page, fmt!("{}", u8::from(running)))
+    }
+
+    fn store(folder: &Self, page: &[u8]) -> Result {
+        match kstrtobool_bytes(page)? {
+            true => folder.commit(),
+            false => folder.place.slot.merging().cancel(),
+        }
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<16> for FolderData {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        line(page, fmt!("{}", folder.place.slot.merging().outcome()))
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<17> for FolderData {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        let (done, total) = folder.place.slot.merging().progress();
+        line(page, fmt!("{done} {total}"))
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<18> for FolderData {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        line(page, fmt!("{}", folder.place.slot.merging().rate()))
+    }
+
+    fn store(folder: &Self, page: &[u8]) -> Result {
+        folder.place.slot.merging().set_rate(parse_bytes(page)?);
+        Ok(())
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<19> for FolderData {
+    type Data = Self;
+
+    fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        let switching = folder.state()? == State::Switching;
+        line(page, fmt!("{}", u8::from(switching)))
+    }
+
+    fn store(folder: &Self, page: &[u8]) -> Result {
+        folder.settings.lock().cut = None;
+        folder.switch(page)
     }
 }
 

@@ -23,8 +23,8 @@ use kernel::{
 /// The folder of a unit.
 #[pin_data]
 pub(crate) struct Folder {
-    #[pin]
-    pub(super) settings: Mutex<Settings>,
+    /// A commit has it, too.
+    pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) place: Place,
     pub(super) _removal: Arc<DeferredDrop<Removal>>,
 }
@@ -103,14 +103,7 @@ impl Folder {
 
     /// Has the unit write to a new COW file at the path `text` from now on.
     pub(super) fn snapshot(&self, text: &[u8]) -> Result {
-        let path = text.strip_suffix(b"\n").unwrap_or(text);
-        if path.len() >= TEXT_MAX {
-            // There may be more to come.
-            return Err(ENAMETOOLONG);
-        }
-        if path.is_empty() || path.contains(&0) {
-            return Err(EINVAL);
-        }
+        let path = path(text)?;
         let mut copied = Ok(());
         let made = |disk: &Disk| {
             let attached = Settings::of(disk);
@@ -123,6 +116,26 @@ impl Folder {
         let Place { units, unit, .. } = &self.place;
         Units::snapshot(units, *unit, bytes(path)?, size, made)?;
         copied
+    }
+
+    /// Begins to merge the COW file below the written one into the file below that.
+    pub(super) fn commit(&self) -> Result {
+        let settings = self.settings.clone();
+        let made = move |disk: &Disk| {
+            let attached = Settings::of(disk);
+            settings.lock().take_backing(attached);
+        };
+        Units::commit(&self.place.units, self.place.unit, made)
+    }
+
+    /// Has the unit have another backing file, at the path `text`.
+    pub(super) fn switch(&self, text: &[u8]) -> Result {
+        let path = path(text)?;
+        let made = |disk: &Disk| {
+            let attached = Settings::of(disk);
+            self.settings.lock().take_backing(attached);
+        };
+        Units::switch(&self.place.units, self.place.unit, bytes(path)?, made)
     }
 
     pub(super) fn attach(&self) -> Result {
@@ -148,6 +161,18 @@ impl Folder {
             }
             None => Ok(()),
         })
+    }
+}
+
+/// The path that was written, of which there must be no more to come.
+fn path(text: &[u8]) -> Result<&[u8]> {
+    let path = text.strip_suffix(b"\n").unwrap_or(text);
+    if path.len() >= TEXT_MAX {
+        return Err(ENAMETOOLONG);
+    }
+    match path.is_empty() || path.contains(&0) {
+        true => Err(EINVAL),
+        false => Ok(path),
     }
 }
 

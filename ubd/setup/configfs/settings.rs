@@ -78,6 +78,17 @@ impl Settings {
         self.size = 0;
     }
 
+    /// Has the backing file be that of a unit that has got another one: the old one may be gone the
+    /// next time. Without the memory for that it is the one that the header names.
+    pub(super) fn take_backing(&mut self, attached: Result<Self>) {
+        let [_, own_backing, _] = &mut self.texts;
+        let [_, backing, _] = attached.unwrap_or_default().texts;
+        if !own_backing.is_empty() {
+            *own_backing = backing;
+        }
+        self.create = false;
+    }
+
     /// Has the paths that were written be those of an attached unit, which are absolute.
     pub(super) fn take_paths(&mut self, attached: Self) {
         let [file, backing, _] = attached.texts;

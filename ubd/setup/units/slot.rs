@@ -3,7 +3,10 @@
 //! The places of the table of units, which come and go with what uses them.
 
 use super::{State, Unit, Units};
-use crate::ubd::{files::last_error::LastError, kernel::configfs_item::Dependency, options::UNITS};
+use crate::ubd::{
+    files::last_error::LastError, files::merging::Merging, kernel::configfs_item::Dependency,
+    options::UNITS,
+};
 use core::ops::Deref;
 use kernel::{
     prelude::*,
@@ -74,6 +77,14 @@ impl<U: Deref<Target = Units>> Slot<U> {
     /// What was said last of the unit when something with it failed.
     pub(crate) fn last_error(&self) -> &LastError {
         &self.unit.last_error
+    }
+
+    /// The last commit of the unit; [`Outcome::Never`] if there was none since it came into the
+    /// table.
+    ///
+    /// [`Outcome::Never`]: crate::ubd::files::merging::Outcome::Never
+    pub(crate) fn merging(&self) -> Arc<Merging> {
+        self.unit.merging.lock().clone()
     }
 
     /// Whether the unit has a folder.
