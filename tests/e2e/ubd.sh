@@ -197,6 +197,44 @@ guest_units() {
 	"$ubd" detach --all
 	rm moments*
 
+	# Files below what is in use: merged, and in another place.
+
+	cp plain base
+	"$ubd" attach one:base >out
+	finds "commit with nothing to merge" 1 "one" "no COW file below" -- commit ubda
+	dd if=/dev/urandom of=/dev/ubda bs=64k count=4 oflag=direct status=none
+	"$ubd" snapshot ubda two
+	dd if=/dev/urandom of=/dev/ubda bs=64k count=1 seek=2 oflag=direct status=none
+	dd if=/dev/ubda of=want bs=64k iflag=direct status=none
+	exec 3</dev/ubda
+	"$ubd" commit --quiet --rate 1 ubda 2>err &
+	wait_for grep -qx running /sys/kernel/config/ubd/0/commit_state
+	is "the unit is told to be in that" "$("$ubd" list -n -o STATE)" committing
+	finds "no snapshot meanwhile" 1 "committing" -- snapshot ubda three
+	check "commit --cancel" "$ubd" commit --cancel ubda
+	wait $!
+	is "a commit that is cancelled" "$? $(cat err)" "1 ubd: ubda: the commit was cancelled"
+	check "commit of a unit" sh -c "'$ubd' --json commit ubda 2>err >json"
+	is "it says what is left" "$(field json disk) $(field json file) $(field json backing_file)" \
+		"/dev/ubda $PWD/two $PWD/base"
+	is "and that all was done" "$(tail -n 1 err)" "commit: 100 %, 262144 of 262144 bytes"
+	check "the disk is as it was" model cmp /dev/ubda want --direct
+	cp base copy
+	finds "rebase of a unit" 0 -- rebase --quiet ubda copy
+	is "it is there" "$("$ubd" list -n -o BACKING)" "$PWD/copy"
+	printf x | dd of=base bs=1 seek=500000 conv=notrunc status=none
+	finds "to what differs" 1 "differ at byte 500000" -- rebase --quiet ubda base
+	head -c 4096 plain >short
+	finds "or has another size" 1 "short" "another size" -- rebase --quiet ubda short
+	finds "and by the driver, too" 1 "short" "4096" -- rebase --unsafe ubda short
+	finds "--to is for files" 1 "no --to" -- commit --to x ubda
+	finds "--cancel is for units" 1 "is no unit" -- commit --cancel two
+	exec 3<&-
+	"$ubd" detach --all
+	model merge two merged --backing copy
+	check "the files have the disk" cmp merged want
+	rm one two base copy short
+
 	# What can't be attached leaves nothing.
 
 	finds "no such file" 1 "ubd: ubda: ubd0=missing: missing: cannot be opened" ENOENT -- attach missing

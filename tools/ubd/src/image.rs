@@ -6,6 +6,7 @@ use crate::ubd::{
     cow::{
         header::{self, Header, Version},
         layout::Layout,
+        other_time,
         replace::{self, SWITCHING},
     },
     engine::plan::{self, Run, SectorMap},
@@ -38,6 +39,8 @@ pub(crate) struct Cow {
     pub(crate) mtime: u32,
     /// The size of the backing file's disk in bytes, if the header says that it is smaller.
     pub(crate) named_size: Option<u64>,
+    /// Another time that the backing file may have, see [`other_time`].
+    pub(crate) other_mtime: Option<u32>,
     pub(crate) sector_size: u32,
     pub(crate) alignment: u32,
     pub(crate) backing_file: Vec<u8>,
@@ -94,6 +97,7 @@ impl Layer {
             version: header.version,
             mtime: header.mtime,
             named_size: header.backing_size,
+            other_mtime: other_time::of(&bytes[..len], &header),
             sector_size: header.sector_size,
             alignment: header.alignment,
             backing_file: header.backing_file.to_vec(),
@@ -183,6 +187,15 @@ impl Cow {
             self.file.sync()?;
         }
         Ok(())
+    }
+
+    /// Whether `file` has not been modified since it became the backing file, but by a commit of a
+    /// unit in use, which the header tells of.
+    pub(crate) fn is_time_of(&self, file: &File) -> Result<bool> {
+        let other = self
+            .other_mtime
+            .map_or(Ok(false), |time| file.is_of_time(time));
+        Ok(file.is_of_time(self.mtime)? || other?)
     }
 
     /// The sector behind the last one that has a bit.
@@ -294,7 +307,7 @@ pub(crate) fn mismatch(cow: &Cow, layer: &Layer) -> Result<Option<String>> {
             cow.backing_size()
         )));
     }
-    if !layer.file().is_of_time(cow.mtime)? {
+    if !cow.is_time_of(layer.file())? {
         return Ok(Some(format!(
             "{cow_path}: its header says that its backing file was modified at {}, but {path} was \
              at {mtime}",

@@ -35,6 +35,7 @@ mod ubd {
     pub(crate) mod cow {
         pub(crate) mod header;
         pub(crate) mod layout;
+        pub(crate) mod other_time;
         pub(crate) mod replace;
         pub(crate) mod reset;
     }

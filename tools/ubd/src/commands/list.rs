@@ -24,9 +24,9 @@ use std::{collections::BTreeSet, path::PathBuf};
 /// Only root can read what is in configfs: others see of a unit what sysfs has.
 ///
 /// The columns are NAME (of the disk), UNIT (its number), STATE (attached, detached, attaching,
-/// detaching, resetting or snapshotting), HEALTH (ok, read-only or failed), SIZE, USED (data in the
-/// COW file) and LIMIT in bytes, RO, DIO and CLOSE (1 for read-only, direct I/O and
-/// detach-on-close), FLAGS, SERIAL, MAJ:MIN, FILE, BACKING (all files below it) and ERROR (why it
+/// detaching, resetting, snapshotting, committing or switching), HEALTH (ok, read-only or failed),
+/// SIZE, USED (data in the COW file) and LIMIT in bytes, RO, DIO and CLOSE (1 for read-only, direct
+/// I/O and detach-on-close), FLAGS, SERIAL, MAJ:MIN, FILE, BACKING (all files below it) and ERROR (why it
 /// could not be attached or detached).
 ///
 /// With --json, a list of objects as 'ubd show' prints them; with --output they have the members

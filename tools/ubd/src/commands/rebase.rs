@@ -4,15 +4,17 @@
 
 use crate::{
     failure::Result,
-    file::{absolute, Access, STEP},
+    file::{absolute, Access, File, STEP},
     image::{self, Cow, Image, Layer},
     json,
     output::{shown, Output},
     progress::Progress,
+    units::{disk, driver, folder, unit::Unit},
 };
 use clap::Args;
 use serde_json::json;
 use std::{
+    ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -28,11 +30,16 @@ use std::{
 /// once, there is a state between the two, in which the header names '/': between two long paths,
 /// and in version 2 if path and time both change. Such a file is refused, and 'ubd rebase --unsafe'
 /// gives it a backing file.
+///
+/// COW can be a unit (ubdq or /dev/ubdq), which can be in use: its COW file gets the other backing
+/// file while it is, which is for a golden image that has moved. Then all of the old and the new one
+/// are compared.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   ubd rebase work.cow /new/place/golden.img
-  ubd rebase --unsafe work.cow golden.img   # its time has changed, what is in it has not")]
+  ubd rebase --unsafe work.cow golden.img   # its time has changed, what is in it has not
+  ubd rebase ubda /new/place/golden.img     # while it is in use")]
 pub(crate) struct Rebase {
     /// Do not compare the new backing file with the old one
     #[arg(long = "unsafe")]
@@ -40,7 +47,7 @@ pub(crate) struct Rebase {
     /// Say nothing of how far it is
     #[arg(short, long)]
     quiet: bool,
-    /// The COW file
+    /// The COW file, or a unit: ubdq, /dev/ubdq
     cow: PathBuf,
     /// The new backing file
     backing: PathBuf,
@@ -49,7 +56,10 @@ pub(crate) struct Rebase {
 impl Rebase {
     /// Changes the header.
     pub(crate) fn run(&self, out: &mut Output) -> Result {
-        rebase(&self.cow, &self.backing, self.blind, self.quiet)?;
+        match Unit::of_disk(&self.cow) {
+            Some(unit) => rebase_unit(unit, &self.backing, self.blind, self.quiet)?,
+            None => rebase(&self.cow, &self.backing, self.blind, self.quiet)?,
+        }
         if out.json {
             let backing = json::path(&absolute(&self.backing)?);
             out.write_json(&json!({"file": json::path(&self.cow), "backing_file": backing}))?;
@@ -85,7 +95,7 @@ fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> Result {
         if same {
             // One file under two names has the same content; whether it is the one that the
             // header means is another matter.
-            if new_size != size || !new.layers[0].file().is_of_time(cow.mtime)? {
+            if new_size != size || !cow.is_time_of(new.layers[0].file())? {
                 return Err(format!(
                     "{}: was modified at {mtime}, the COW header says {}: there is nothing to \
                      compare it with, and only --unsafe would take it",
@@ -105,6 +115,36 @@ fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> Result {
     cow.write_header(mtime, new_size, new_path.as_os_str().as_bytes())
 }
 
+/// Has the driver give a unit in use another backing file.
+fn rebase_unit(unit: Unit, backing: &Path, blind: bool, quiet: bool) -> Result {
+    driver::require()?;
+    // One that is made stays: to remove it would detach the unit.
+    let (folder, _) = folder::find_or_make(unit)?;
+    let old_path = folder.read("backing_file").unwrap_or_default();
+    let old_path = Path::new(OsStr::from_bytes(&old_path));
+    let lines = disk::read(unit, "ubd/backing_file").unwrap_or_default();
+    if !blind && !old_path.as_os_str().is_empty() && !is_same(old_path, backing) {
+        // The last one is plain, whatever it begins with.
+        let old = match lines.contains(&b'\n') {
+            true => Layer::open(old_path, Access::Read)?,
+            false => Layer::Raw(File::open(old_path, Access::Read)?),
+        };
+        let size = old.disk_size()?;
+        let new = Layer::open_below(backing, Access::Read, size)?;
+        if new.disk_size()? != size {
+            let why = "has another size than the backing file that there is";
+            return Err(format!("{}: {why}", shown(backing)).into());
+        }
+        let (old, new) = (Image::of(old, 1, &[])?, Image::of(new, 1, &[])?);
+        let mut comparison = Comparison::new(&old, &new, size, quiet);
+        comparison.range(0, size)?;
+        comparison.progress.end();
+    }
+    let path = absolute(backing)?;
+    let switched = folder.write("switch", path.as_os_str().as_bytes());
+    switched.map_err(|e| folder.failure("cannot be switched to another backing file", &e))
+}
+
 fn is_same(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
 
@@ -116,15 +156,44 @@ fn is_same(a: &Path, b: &Path) -> bool {
 
 /// Returns an error at the first difference between two disks where they show through `cow`.
 fn compare(cow: &Cow, old: &Image, new: &Image, quiet: bool) -> Result {
-    let mut progress = Progress::new("compare", cow.layout.size, quiet);
-    let (mut a, mut b) = (vec![0; STEP], vec![0; STEP]);
+    let mut comparison = Comparison::new(old, new, cow.layout.size, quiet);
     cow.for_each_run(|start, run| {
-        let (mut at, end) = cow.bytes_of(start, run.end);
-        while !run.in_cow && at < end {
-            progress.at(at);
+        let (at, end) = cow.bytes_of(start, run.end);
+        match run.in_cow {
+            true => Ok(()),
+            false => comparison.range(at, end),
+        }
+    })?;
+    comparison.progress.end();
+    Ok(())
+}
+
+/// Two disks that are compared.
+struct Comparison<'a> {
+    old: &'a Image,
+    new: &'a Image,
+    progress: Progress,
+    buffers: [Vec<u8>; 2],
+}
+
+impl<'a> Comparison<'a> {
+    fn new(old: &'a Image, new: &'a Image, size: u64, quiet: bool) -> Self {
+        Self {
+            old,
+            new,
+            progress: Progress::new("compare", size, quiet),
+            buffers: [vec![0; STEP], vec![0; STEP]],
+        }
+    }
+
+    /// Returns an error at the first difference in these bytes.
+    fn range(&mut self, mut at: u64, end: u64) -> Result {
+        let [a, b] = &mut self.buffers;
+        while at < end {
+            self.progress.at(at);
             let n = (end - at).min(STEP as u64) as usize;
-            old.read(&mut a[..n], at)?;
-            new.read(&mut b[..n], at)?;
+            self.old.read(&mut a[..n], at)?;
+            self.new.read(&mut b[..n], at)?;
             if let Some(i) = (0..n).find(|i| a[*i] != b[*i]) {
                 return Err(format!(
                     "the backing files differ at byte {}, which is not in the COW file: nothing \
@@ -136,7 +205,5 @@ fn compare(cow: &Cow, old: &Image, new: &Image, quiet: bool) -> Result {
             at += n as u64;
         }
         Ok(())
-    })?;
-    progress.end();
-    Ok(())
+    }
 }

@@ -47,6 +47,16 @@ impl Unit {
         }
     }
 
+    /// The unit that `name` names where a file can be named, too: by its disk, `ubdq`, unless there is
+    /// a file of that name here, or `/dev/ubdq`.
+    pub(crate) fn of_disk(name: &Path) -> Option<Self> {
+        let bytes = name.as_os_str().as_bytes();
+        let here = bytes.starts_with(b"ubd") && !bytes.contains(&b'/') && !name.exists();
+        let node = bytes.starts_with(b"/dev/ubd");
+        let unit = (here || node).then(|| Self::parse(name.into()));
+        unit?.ok()
+    }
+
     /// The unit whose folder in configfs, or whose disk in sysfs after `ubd`, has this name.
     pub(crate) fn of_name(name: &[u8]) -> Option<Self> {
         parse_unit(name).ok().map(Unit)
@@ -93,6 +103,23 @@ mod tests {
             ("/dev/ubdbgqcv", UNITS - 1),
         ] {
             assert_eq!(Unit::parse(name.into()), Ok(Unit(number)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_disk_is_no_file() {
+        for (name, number) in [
+            ("ubdq", Some(16)),
+            ("/dev/ubda", Some(0)),
+            ("0", None),
+            ("a", None),
+            ("ubda1", None),
+            ("./ubda", None),
+            ("/tmp/ubda", None),
+            ("work.cow", None),
+        ] {
+            let unit = Unit::of_disk(Path::new(name));
+            assert_eq!(unit.map(Unit::number), number, "{name}");
         }
     }
 
