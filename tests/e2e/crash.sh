@@ -87,7 +87,7 @@ raw() {
 }
 
 # Parts can be chosen: crash_teeth.sh does.
-parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs ext4-ahead xfs-ahead new reset snapshot}}
+parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-device direct sync ext4 xfs ext4-ahead xfs-ahead new reset snapshot commit}}
 # Where all is slow, those that have the driver do different things.
 [ -z "$slow" ] || parts="device direct ext4"
 part() {
@@ -280,32 +280,52 @@ if ((i < made)); then
 fi
 dd if=/dev/ubda of=disk bs=1M iflag=direct status=none
 modprobe -r rnull_ubd || exit
+# What is not what it was, other COW files over it must be able to tell.
+if ! cmp -s mnt/base base && [ "\$(stat -c %Y mnt/base)" = "\$(stat -c %Y base)" ]; then
+	echo "the file below has changed, but not its time"
+	exit 1
+fi
 [ \$i = \$made ] || echo -n "one that was not told, "
 python3 "$e2e/moments.py" left disk "\${flushed:-0}"
 END
 chmod +x after
 
+# snapshots FS DIRECT_IO STEP...: "snapshot" or "commit" each.
 snapshots() {
-	local fs=$1 writer i
+	local fs=$1 direct=$2 writer i=0 steps=0 step what
+	shift 2
+	what="$fs, direct_io=$direct"
 	made "$fs" 64M
 	logged
 	mkdir -p mnt
 	mount /dev/mapper/logged mnt
-	truncate -s 2M mnt/base
+	truncate -s 2M base
+	cp --preserve=timestamps base mnt
 	sync
-	echo "$2" >direct
-	load "ubd0=$work/mnt/cow0:$work/mnt/base" direct_io="$2"
+	echo "$direct" >direct
+	load "ubd0=$work/mnt/cow0:$work/mnt/base" direct_io="$direct"
 	mkdir $folders/0
 	rm -f counter*
 	marked begin
 	python3 "$e2e/moments.py" mark /dev/ubda counter logged &
 	writer=$!
-	for i in {1..4}; do
-		wait_for sh -c "[ \$(tr -d ' ' <counter) -gt $((i * 30)) ]"
-		check "snapshot $i on $fs, direct_io=$2" sh -c "echo $work/mnt/cow$i >$folders/0/snapshot"
-		marked "snapshot-$i"
+	for step; do
+		steps=$((steps + 1))
+		wait_for sh -c "[ \$(tr -d ' ' <counter) -gt $((steps * 30)) ]"
+		if [ "$step" = snapshot ]; then
+			i=$((i + 1))
+			check "snapshot $i on $what" sh -c "echo $work/mnt/cow$i >$folders/0/snapshot"
+			marked "snapshot-$i"
+			continue
+		fi
+		marked "before-$steps"
+		check "commit as step $steps on $what" sh -c "echo 1 >$folders/0/commit"
+		marked "during-$steps"
+		wait_for grep -qx 0 $folders/0/commit
+		is "it comes to its end" "$(cat $folders/0/commit_state)" "done"
+		marked "commit-$steps"
 	done
-	wait_for sh -c "[ \$(tr -d ' ' <counter) -gt 180 ]"
+	wait_for sh -c "[ \$(tr -d ' ' <counter) -gt $((steps * 30 + 60)) ]"
 	touch counter.stop
 	wait $writer
 	is "the writer has no error" $? 0
@@ -315,13 +335,27 @@ snapshots() {
 	umount mnt
 	unlogged
 	with_crashed
-	result "snapshots on $fs, direct_io=$2: crashes" crashes states log start crashed.img "$crashed" \
+	result "$(printf '%s\n' "$@" | sort -u | xargs) on $what: crashes" crashes states log start crashed.img "$crashed" \
 		"$fs" mnt begin end --seed "$seed" --repeat "$([ -n "$points" ] && echo 8 || echo 2)" \
 		--points "${points:-12}" ./after
+	# Few of these points are where the first commit gives the lower file another time.
+	[[ " $* " != *" snapshot commit "* ]] ||
+		result "times that change on $what: crashes" crashes states log start crashed.img "$crashed" \
+			"$fs" mnt before-3 during-3 --seed "$seed" --points "${points:-4}" ./after
 	without_crashed
 }
 
-! part snapshot || { snapshots ext4 0; snapshots xfs 1; }
+! part snapshot || for how in "ext4 0" "xfs 1"; do
+	# shellcheck disable=SC2086
+	snapshots $how snapshot snapshot snapshot snapshot
+done
+
+# Commits: into a COW file, and into the plain one. Whatever is left can be attached.
+
+! part commit || for how in "ext4 0" "xfs 1"; do
+	# shellcheck disable=SC2086
+	snapshots $how snapshot snapshot commit commit snapshot snapshot commit commit
+done
 
 is "the backing file is as it was" "$(sum back)" "$(cat back.sum)"
 
