@@ -41,8 +41,8 @@ for where in failslab fail_page_alloc; do
 	unload
 done
 
-# A snapshot: the thread that makes it, too, can fail at any of them, and then the
-# unit has what it had. A new thread of the kernel is as the one that starts them.
+# A snapshot, or a commit: the threads that make it, too, can fail at any of them, and
+# then the unit has what it had. A new thread of the kernel is as the one that starts them.
 mountpoint -q /sys/kernel/config || mount -t configfs config /sys/kernel/config
 config=/sys/kernel/config/ubd
 inject=/sys/kernel/debug/failslab
@@ -54,9 +54,15 @@ mkdir $config/0
 echo "$work/snap0" >$config/0/file
 echo "$work/base" >$config/0/backing_file
 echo 1 >$config/0/power
-made=0 failed=0 wrong=
+made=0 failed=0 committed=0 uncommitted=0 wrong=
 echo 1 >/proc/2/make-it-fail
-for ((i = 1; i <= $(scaled 200); i++)); do
+# As many as are needed for some of each kind.
+few() {
+	[ $made -lt 3 ] || [ $failed -lt 3 ] || [ $committed -lt 3 ] || [ $uncommitted -lt 3 ]
+}
+rounds=$(scaled 200)
+for ((i = 1; i <= 1000; i++)); do
+	[ "$i" -le "$rounds" ] || few || break
 	was=$(cat $config/0/file)
 	[ $((i % 4)) != 0 ] || model write /dev/ubda want $((i * 4096)) 4096 "$i"
 	echo 4 >$inject/probability
@@ -67,6 +73,22 @@ for ((i = 1; i <= $(scaled 200); i++)); do
 	fi 2>/dev/null
 	echo 0 >$inject/probability
 	[ "$(cat $config/0/file)" = "$result" ] || wrong+=" $i: $(cat $config/0/file)"
+	below=$(wc -l </sys/block/ubda/ubd/backing_file)
+	if [ $((i % 3)) = 0 ] && [ "$below" -gt 1 ]; then
+		echo 2 >$inject/probability
+		state="not begun"
+		! echo 1 >$config/0/commit || {
+			wait_for grep -qx 0 $config/0/commit
+			state=$(cat $config/0/commit_state)
+		}
+		echo 0 >$inject/probability
+		if [ "$state" = "done" ]; then
+			committed=$((committed + 1)) below=$((below - 1))
+		else
+			uncommitted=$((uncommitted + 1))
+		fi
+		[ "$(wc -l </sys/block/ubda/ubd/backing_file)" = "$below" ] || wrong+=" $i: $state"
+	fi 2>/dev/null
 	if [ "$(wc -l </sys/block/ubda/ubd/backing_file)" = 8 ]; then
 		model cmp /dev/ubda want --direct || wrong+=" $i"
 		echo 0 >$config/0/power
@@ -83,6 +105,7 @@ done
 echo 0 >/proc/2/make-it-fail
 is "snapshots: the unit has the files that it should have" "$wrong" ""
 check "snapshots: some were made ($made), and some not ($failed)" test $made -gt 2 -a $failed -gt 2
+check "commits: some were made ($committed), and some not ($uncommitted)" test $committed -gt 2 -a $uncommitted -gt 2
 check "snapshots: the disk has what was written" model cmp /dev/ubda want --direct
 echo 0 >$config/0/power
 rmdir $config/0
