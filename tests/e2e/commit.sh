@@ -5,6 +5,7 @@
 # there is merged into the file below it, or another backing file takes the place
 # of the one that there is. What a crash makes of that is in crash.sh.
 # previous: yes
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"

@@ -6,6 +6,7 @@
 #
 # where: host
 # kernel: release
+# when: all
 
 . "$(dirname "$0")/lib.sh"
 

@@ -5,6 +5,7 @@
 # as all else, and only a header that says so makes it one.
 # smp: 1
 # previous: yes
+# daily: debug
 # arm64: yes
 
 . "$(dirname "$0")/lib.sh"
