@@ -406,6 +406,28 @@ told "a plain image" 0 "no backing file"
 fails "a plain image: commit" "$invalid" commit 0
 power 0 0
 
+# Below a disk that has grown there is a smaller one.
+
+cp --preserve=timestamps back base
+cp back cow.want
+truncate -s %512 cow.want
+attach 0 file="$work/grown0" backing_file="$work/base"
+model write /dev/ubda cow.want 8192 65536 small
+echo $((4 << 20)) >$config/0/size
+snapshot 0 "$work/grown1"
+truncate -s 4M cow.want
+model write /dev/ubda cow.want $((3 << 20)) 65536 behind
+model write /dev/ubda cow.want 4096 8192 within
+committed "a disk that has grown"
+is "a disk that has grown: the files" "$(cat /sys/block/ubda/ubd/{file,backing_file} | xargs)" "$work/grown1 $work/base"
+again "a disk that has grown"
+snapshot 0 "$work/grown2"
+fails "what has grown does not fit below" "$invalid" commit 0
+told "what has grown does not fit below" 0 "$work/base" "another length"
+check "what has grown does not fit below: the disk is the same" model cmp /dev/ubda cow.want --direct
+power 0 0
+rm -f base grown*
+
 # All of it, by many at once: nothing but the end is certain.
 
 rm -f race*
