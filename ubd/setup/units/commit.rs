@@ -6,17 +6,15 @@
 //! another one copies the data, in the background, and nobody waits for it. While it does the unit
 //! is neither detached nor is anything else done with its files.
 
-use super::{in_use::InUse, Slot, State, Units};
+use super::{in_use::InUse, State, Units};
 use crate::ubd::{
     files::commit::Merge,
     files::merging::{Merging, Outcome},
     gendisk::disk::Disk,
     kernel::killable_thread::{self, Waiter},
-    options::{Abbreviated, Letters},
+    options::Abbreviated,
 };
 use kernel::{prelude::*, str::CString, sync::Arc};
-
-const NOT_DONE: &str = "nothing is committed";
 
 impl Units {
     /// Begins to merge the COW file below the one that a unit in use writes into the file below
@@ -32,23 +30,8 @@ impl Units {
         unit: usize,
         made: impl FnOnce(&Disk) + Send + 'static,
     ) -> Result {
-        let slot = Slot::new(units.clone(), unit)?;
-        let entry = slot.unit.clone();
-        let in_use = InUse::new(slot, State::Committing, NOT_DONE)?;
-        let name = CString::try_from_fmt(fmt!("ubd{}-commit", Letters(unit)))?;
-        killable_thread::run(&name, move |waiter| {
-            in_use.last_error().clear();
-            let result = begin(in_use, made, waiter);
-            if result.is_err() {
-                // What others want to write.
-                killable_thread::flush_delayed_fput();
-            }
-            result
-        })
-        .inspect_err(|e| {
-            let last_error = &entry.last_error;
-            last_error.keep_if_none(fmt!("ubd{}: {NOT_DONE}: {e:?}", Letters(unit)));
-        })
+        let in_use = InUse::new(units, unit, State::Committing, "nothing is committed")?;
+        in_use.begin("commit", move |in_use, waiter| begin(in_use, made, waiter))
     }
 }
 
@@ -56,16 +39,11 @@ fn begin(in_use: InUse, made: impl FnOnce(&Disk) + Send + 'static, waiter: &Wait
     let unit = in_use.slot.unit.clone();
     let letters = in_use.letters();
     let options = in_use.options()?;
-    in_use.refuse_swap(NOT_DONE)?;
+    in_use.refuse_swap()?;
     let merge = Merge::prepare(in_use.disk()?.image(), &options.borrow(), &unit.last_error)?;
     let merging = Merging::new(Outcome::Running, unit.merging.lock().rate())?;
     let name = CString::try_from_fmt(fmt!("ubd{letters}-merge"))?;
-    if !waiter.commit() {
-        unit.last_error.say(fmt!(
-            "ubd{letters}: {NOT_DONE}: who asked for it was killed"
-        ));
-        return Err(EINTR);
-    }
+    in_use.decide(waiter)?;
     merge.retime(&options.borrow(), &unit.last_error)?;
     let (from, to) = merge.paths()?;
     pr_info!(
@@ -94,7 +72,6 @@ struct Job {
 impl Job {
     fn run(self, made: impl FnOnce(&Disk)) {
         let letters = self.in_use.letters();
-        let unit = self.in_use.slot.unit.clone();
         let outcome = match self.merge(made) {
             Ok(true) => Outcome::Done,
             Ok(false) => {
@@ -102,8 +79,7 @@ impl Job {
                 Outcome::Cancelled
             }
             Err(e) => {
-                let last_error = &unit.last_error;
-                last_error.keep_if_none(fmt!("ubd{letters}: {NOT_DONE}: {e:?}"));
+                self.in_use.keep_if_none(e);
                 pr_err!("ubd{letters}: commit: ended with {e:?}, the files are what they were\n");
                 Outcome::Failed
             }
@@ -134,7 +110,7 @@ impl Job {
             return Ok(false);
         }
         merge.flush(&options, last_error)?;
-        in_use.refuse_swap(NOT_DONE)?;
+        in_use.refuse_swap()?;
         let held = disk.exchange(
             merge.image(),
             || merge.name(&options, last_error),

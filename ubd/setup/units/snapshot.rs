@@ -5,16 +5,12 @@
 //! The disk stays, and whoever has it open. What can take long is done beforehand, by a kernel
 //! thread, as with files that are opened; requests are held for the rest.
 
-use super::{in_use::InUse, Slot, State, Units};
+use super::{in_use::InUse, State, Units};
 use crate::ubd::{
-    files::snapshot::Snapshot,
-    gendisk::disk::Disk,
-    kernel::killable_thread::{self, Waiter},
-    options::{Abbreviated, Letters},
+    files::snapshot::Snapshot, gendisk::disk::Disk, kernel::killable_thread::Waiter,
+    options::Abbreviated,
 };
-use kernel::{prelude::*, str::CString, sync::Arc};
-
-const NOT_DONE: &str = "no snapshot was made";
+use kernel::{prelude::*, sync::Arc};
 
 impl Units {
     /// Has a unit in use write to a new COW file at `path` from now on, over the files that it has,
@@ -34,30 +30,10 @@ impl Units {
         size: u64,
         made: impl FnOnce(&Disk),
     ) -> Result {
-        let slot = Slot::new(units.clone(), unit)?;
-        let in_use = InUse::new(slot, State::Snapshotting, NOT_DONE)?;
-        let in_use = Arc::new(in_use, GFP_KERNEL)?;
-        let name = CString::try_from_fmt(fmt!("ubd{}-snapshot", Letters(unit)))?;
-        let thread = in_use.clone();
-        killable_thread::run(&name, move |waiter| run(&thread, &path, size, waiter))
-            .and_then(|()| {
-                made(in_use.disk()?);
-                Ok(())
-            })
-            .inspect_err(|e| {
-                let last_error = in_use.last_error();
-                last_error.keep_if_none(fmt!("ubd{}: {NOT_DONE}: {e:?}", Letters(unit)));
-            })
+        let in_use = InUse::new(units, unit, State::Snapshotting, "no snapshot was made")?;
+        let work = move |in_use: &InUse, waiter: &Waiter| snapshot(in_use, &path, size, waiter);
+        in_use.run("snapshot", work, made)
     }
-}
-
-fn run(in_use: &InUse, path: &[u8], size: u64, waiter: &Waiter) -> Result {
-    let last_error = in_use.last_error();
-    last_error.clear();
-    let result = snapshot(in_use, path, size, waiter);
-    // What others want to read, or what they want to make in its place.
-    killable_thread::flush_delayed_fput();
-    result.inspect(|()| last_error.clear())
 }
 
 fn snapshot(in_use: &InUse, path: &[u8], size: u64, waiter: &Waiter) -> Result {
@@ -66,19 +42,14 @@ fn snapshot(in_use: &InUse, path: &[u8], size: u64, waiter: &Waiter) -> Result {
     let letters = in_use.letters();
     let options = in_use.options()?;
     let options = options.borrow();
-    let fail = |e, why: &str| {
-        last_error.say(fmt!("ubd{letters}: {NOT_DONE}: {why}: {e:?}"));
-        e
-    };
-    in_use.refuse_swap(NOT_DONE)?;
+    in_use.refuse_swap()?;
     let on_disk = |file: &_| disk.has_file(file);
     let mut snapshot = Snapshot::prepare(disk.image(), &options, path, size, last_error, on_disk)?;
     // What is durable by then nobody has to wait for.
-    disk.flush()
-        .map_err(|e| fail(e, "it could not be flushed"))?;
-    if !waiter.commit() {
-        return Err(fail(EINTR, "who asked for it was killed"));
-    }
+    disk.flush().inspect_err(|e| {
+        in_use.say(fmt!("it could not be flushed: {e:?}"));
+    })?;
+    in_use.decide(waiter)?;
     let held = disk.exchange(
         snapshot.image(),
         || snapshot.take_settings(),

@@ -2,16 +2,12 @@
 
 //! Has a unit in use have another backing file with the same contents.
 
-use super::{in_use::InUse, Slot, State, Units};
+use super::{in_use::InUse, State, Units};
 use crate::ubd::{
-    files::switch::Switch,
-    gendisk::disk::Disk,
-    kernel::killable_thread::{self, Waiter},
-    options::{Abbreviated, Letters},
+    files::switch::Switch, gendisk::disk::Disk, kernel::killable_thread::Waiter,
+    options::Abbreviated,
 };
-use kernel::{prelude::*, str::CString, sync::Arc};
-
-const NOT_DONE: &str = "not switched";
+use kernel::{prelude::*, sync::Arc};
 
 impl Units {
     /// Has the COW file of a unit in use have the file at `path` as its backing file from now on,
@@ -28,30 +24,10 @@ impl Units {
         path: KVec<u8>,
         made: impl FnOnce(&Disk),
     ) -> Result {
-        let slot = Slot::new(units.clone(), unit)?;
-        let in_use = InUse::new(slot, State::Switching, NOT_DONE)?;
-        let in_use = Arc::new(in_use, GFP_KERNEL)?;
-        let name = CString::try_from_fmt(fmt!("ubd{}-switch", Letters(unit)))?;
-        let thread = in_use.clone();
-        killable_thread::run(&name, move |waiter| run(&thread, &path, waiter))
-            .and_then(|()| {
-                made(in_use.disk()?);
-                Ok(())
-            })
-            .inspect_err(|e| {
-                let last_error = in_use.last_error();
-                last_error.keep_if_none(fmt!("ubd{}: {NOT_DONE}: {e:?}", Letters(unit)));
-            })
+        let in_use = InUse::new(units, unit, State::Switching, "not switched")?;
+        let work = move |in_use: &InUse, waiter: &Waiter| switch(in_use, &path, waiter);
+        in_use.run("switch", work, made)
     }
-}
-
-fn run(in_use: &InUse, path: &[u8], waiter: &Waiter) -> Result {
-    let last_error = in_use.last_error();
-    last_error.clear();
-    let result = switch(in_use, path, waiter);
-    // What others want to write.
-    killable_thread::flush_delayed_fput();
-    result.inspect(|()| last_error.clear())
 }
 
 fn switch(in_use: &InUse, path: &[u8], waiter: &Waiter) -> Result {
@@ -60,14 +36,9 @@ fn switch(in_use: &InUse, path: &[u8], waiter: &Waiter) -> Result {
     let letters = in_use.letters();
     let options = in_use.options()?;
     let options = options.borrow();
-    in_use.refuse_swap(NOT_DONE)?;
+    in_use.refuse_swap()?;
     let switch = Switch::prepare(disk.image(), &options, path, last_error)?;
-    if !waiter.commit() {
-        last_error.say(fmt!(
-            "ubd{letters}: {NOT_DONE}: who asked for it was killed"
-        ));
-        return Err(EINTR);
-    }
+    in_use.decide(waiter)?;
     let held = disk.exchange(
         switch.image(),
         || switch.name(&options, last_error),
