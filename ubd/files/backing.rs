@@ -4,8 +4,9 @@
 
 use crate::ubd::{
     cow::header::Header,
+    files::header::Cow,
     files::layer::Layer,
-    files::open::{bytes, c_string, Backing, Cow, Id, Opening, PATH_MAX},
+    files::open::{bytes, c_string, Backing, Id, Opening, PATH_MAX},
     kernel::file::File,
     options::Abbreviated,
 };

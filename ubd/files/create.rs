@@ -6,8 +6,9 @@ use crate::ubd::{
     cow::header::{Header, Version},
     cow::layout::Layout,
     cow::replace::SECTOR,
+    files::header::Cow,
     files::image::Image,
-    files::open::{bytes, c_string, cow_of, Backing, Opening},
+    files::open::{bytes, c_string, Backing, Opening},
     kernel::file::{Access, File},
     options::Abbreviated,
 };
@@ -113,7 +114,7 @@ impl Opening<'_> {
                 Abbreviated(path)
             );
         }
-        let top = self.layer(file, path, Some(cow_of(&header, layout)?))?;
+        let top = self.layer(file, path, Some(Cow::new(&header, layout)?))?;
         self.image(top, lower, size)
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod commit;
 mod create;
 mod direct;
 mod flush;
+mod header;
 pub(crate) mod image;
 pub(crate) mod last_error;
 pub(crate) mod layer;
