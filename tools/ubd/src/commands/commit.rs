@@ -12,7 +12,6 @@ use crate::{
     progress::Progress,
     unfinished::Unfinished,
     units::{
-        driver,
         folder::{self, Folder},
         unit::Unit,
     },
@@ -120,9 +119,7 @@ impl Commit {
 impl Commit {
     /// Has the driver merge files of a unit in use, and follows that; or ends it.
     fn run_unit(&self, unit: Unit, out: &mut Output) -> Result {
-        driver::require()?;
-        // One that is made stays: to remove it would detach the unit.
-        let (folder, _) = folder::find_or_make(unit)?;
+        let folder = folder::to_change(unit)?;
         let write = |file: &str, text: String| {
             let written = folder.write(file, text.as_bytes());
             written.map_err(|e| folder.failure("cannot be committed", &e))

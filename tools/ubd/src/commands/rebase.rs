@@ -9,7 +9,7 @@ use crate::{
     json,
     output::{shown, Output},
     progress::Progress,
-    units::{disk, driver, folder, unit::Unit},
+    units::{disk, folder, unit::Unit},
 };
 use clap::Args;
 use serde_json::json;
@@ -117,9 +117,7 @@ fn rebase(path: &Path, backing: &Path, blind: bool, quiet: bool) -> Result {
 
 /// Has the driver give a unit in use another backing file.
 fn rebase_unit(unit: Unit, backing: &Path, blind: bool, quiet: bool) -> Result {
-    driver::require()?;
-    // One that is made stays: to remove it would detach the unit.
-    let (folder, _) = folder::find_or_make(unit)?;
+    let folder = folder::to_change(unit)?;
     let old_path = folder.read("backing_file").unwrap_or_default();
     let old_path = Path::new(OsStr::from_bytes(&old_path));
     let lines = disk::read(unit, "ubd/backing_file").unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::{
     output::Output,
     units::{
         claim::{unless_busy, PATIENCE},
-        driver, folder,
+        folder,
         unit::Unit,
     },
 };
@@ -35,9 +35,7 @@ pub(crate) struct Reset {
 impl Reset {
     /// Resets it.
     pub(crate) fn run(&self, out: &mut Output) -> Result {
-        driver::require()?;
-        // One that is made stays: to remove it would detach the unit.
-        let (folder, _) = folder::find_or_make(self.unit)?;
+        let folder = folder::to_change(self.unit)?;
         unless_busy(Instant::now() + PATIENCE, || folder.write("reset", b"1"))
             .map_err(|e| folder.failure("cannot be reset", &e))?;
         if out.json {

@@ -7,7 +7,7 @@ use crate::{
     failure::Result,
     json,
     output::Output,
-    units::{driver, folder, freeze::AllFrozen, unit::Unit},
+    units::{folder, freeze::AllFrozen, unit::Unit},
 };
 use clap::{builder::OsStringValueParser, builder::TypedValueParser, Args};
 use std::{
@@ -56,9 +56,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Makes it.
     pub(crate) fn run(&self, out: &mut Output) -> Result {
-        driver::require()?;
-        // One that is made stays: to remove it would detach the unit.
-        let (folder, _) = folder::find_or_make(self.unit)?;
+        let folder = folder::to_change(self.unit)?;
         let frozen = match self.freeze {
             true => Some(AllFrozen::new(self.unit, &self.file)?),
             false => None,

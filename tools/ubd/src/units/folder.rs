@@ -111,3 +111,12 @@ pub(crate) fn find_or_make(unit: Unit) -> Result<(Folder, bool)> {
         },
     }
 }
+
+/// The folder of a unit whose files are to be changed, made if there is none. One that is made
+/// stays: to remove it would detach the unit.
+///
+/// Returns an error if the driver is not there, or the unit is not attached and has none.
+pub(crate) fn to_change(unit: Unit) -> Result<Folder> {
+    super::driver::require()?;
+    Ok(find_or_make(unit)?.0)
+}
