@@ -460,28 +460,9 @@ uses() {
 		rmdir $config/0
 	done
 }
-pids=()
-for job in snapshots snapshots cycles "uses 1" "uses 2"; do
-	$job >/dev/null 2>&1 &
-	pids+=($!)
-done
-wait "${pids[@]}"
-[ -d $config/0 ] || mkdir $config/0
-set_up 0 commit_rate=0
-ended 0 >/dev/null
-wait_for grep -qx -e attached -e detached $config/0/state
-if [ "$(power 0)" = 1 ]; then
-	dd if=/dev/ubda of=race.want bs=1M iflag=direct status=none
-	check "at once: it is detached" wait_for power 0 0
-	check "at once: it is attached by its settings" power 0 1
-	check "at once: and is the same disk" model cmp /dev/ubda race.want --direct
-else
-	note "at once: it is detached at the end"
-	# Of a unit that was removed nothing is known but its files, of which one may have got
-	# another file below it than it was made over.
-	[ -n "$(cat $config/0/file)" ] || set_up 0 file="$work/race" backing_file="$work/back"
-	check "at once: it can be attached" power 0 1
-fi
+# Of a unit that was removed nothing is known but its files, of which one may have got
+# another file below it than it was made over.
+at_once "$work/race" snapshots snapshots cycles "uses 1" "uses 2"
 power 0 0
 rmdir $config/0
 umount fs small

@@ -84,6 +84,32 @@ gone() {
 		-a ! -e "/sys/devices/platform/uml-blkdev.$2"
 }
 
+# at_once FILE JOB...: what these do with unit 0 at the same time leaves a unit that can be
+# attached: with the disk that it had, or if it has no files any more, by FILE.
+at_once() {
+	local other=$1 job file pids=()
+	shift
+	for job; do
+		$job >/dev/null 2>&1 &
+		pids+=($!)
+	done
+	wait "${pids[@]}"
+	[ -d $config/0 ] || mkdir $config/0
+	wait_for grep -qx -e attached -e detached $config/0/state
+	if [ "$(power 0)" = 1 ]; then
+		dd if=/dev/ubda of=at_once.want bs=1M iflag=direct status=none
+		file=$(cat $config/0/file)
+		check "at once: it is detached" wait_for power 0 0
+		check "at once: it is attached by its settings" power 0 1
+		is "at once: with the same file" "$(cat $config/0/file)" "$file"
+		check "at once: and is the same disk" model cmp /dev/ubda at_once.want --direct
+	else
+		note "at once: it is detached at the end"
+		[ -n "$(cat $config/0/file)" ] || set_up 0 file="$other" backing_file="$work/back"
+		check "at once: it can be attached" power 0 1
+	fi
+}
+
 model pattern plain $((1 << 20)) plain
 model pattern back $(((2 << 20) + 100)) back
 cp plain plain.want

@@ -330,26 +330,7 @@ uses() {
 		rmdir $config/0
 	done
 }
-pids=()
-for job in "snapshots 1" "snapshots 2" cycles cycles "uses 1" "uses 2"; do
-	$job >/dev/null 2>&1 &
-	pids+=($!)
-done
-wait "${pids[@]}"
-[ -d $config/0 ] || mkdir $config/0
-wait_for grep -qx -e attached -e detached $config/0/state
-if [ "$(power 0)" = 1 ]; then
-	dd if=/dev/ubda of=race.want bs=1M iflag=direct status=none
-	file=$(cat $config/0/file)
-	check "at once: it is detached" wait_for power 0 0
-	check "at once: it is attached by its settings" power 0 1
-	is "at once: with the same file" "$(cat $config/0/file)" "$file"
-	check "at once: and is the same disk" model cmp /dev/ubda race.want --direct
-else
-	note "at once: it is detached at the end"
-	[ -n "$(cat $config/0/file)" ] || set_up 0 file="$work/race0" backing_file="$work/back"
-	check "at once: it can be attached" power 0 1
-fi
+at_once "$work/race0" "snapshots 1" "snapshots 2" cycles cycles "uses 1" "uses 2"
 set_up 0 detach_on_close=0
 power 0 0
 rmdir $config/0
