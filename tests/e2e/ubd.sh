@@ -10,6 +10,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$e2e/guest.bash"
 . "$e2e/program.bash"
+. "$e2e/scsi.bash"
 
 config=/sys/kernel/config/ubd
 
@@ -350,6 +351,21 @@ guest_units() {
 	rm -f /dev/mapper/slow
 	losetup -d "$disk"
 	check "unload" unload
+
+	# All blocks of a file, from a disk that makes zeros.
+	scsi_disk
+	mkdir disk
+	blkdiscard /dev/sda
+	mkfs.ext4 -q /dev/sda
+	mount /dev/sda disk
+	finds "all blocks of a file" 0 "" -- create --quiet --allocate disk/all back
+	check "all blocks of a file: they are there" test "$(stat -c %b disk/all)" -ge $((2 << 11))
+	check "all blocks of a file: as zeros that the disk does not hold" test "$(held disk/all)" -le 16
+	model expect back back.want
+	check "all blocks of a file: it is as one without" \
+		model cmp-cow disk/all back.want --new --backing "$PWD/back"
+	umount disk
+	no_scsi_disk
 	plan
 }
 
