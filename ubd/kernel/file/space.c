@@ -54,10 +54,6 @@ loff_t ubd_file_next_hole(struct file *file, loff_t pos)
 }
 
 /*
- * Writes zeros over so many pages of the file, or the first of them, and returns
- * how many bytes that were. They come from the page that is there for that.
- */
-/*
  * Whether the first write to a block of the file is so much more work than one to
  * zeros that some of them take as long as it takes to have zeros in a MiB around.
  */
@@ -69,6 +65,10 @@ bool ubd_file_gains_by_zeros(struct file *file)
 	       (sb->s_bdev && bdev_write_zeroes_unmap_sectors(sb->s_bdev));
 }
 
+/*
+ * Writes zeros over so many pages of the file, or the first of them, and returns
+ * how many bytes that were. They come from the page that is there for that.
+ */
 ssize_t ubd_file_fill_zeros(struct file *file, loff_t pos, size_t len,
 			    bool direct)
 {
