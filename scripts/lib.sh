@@ -54,7 +54,7 @@ hash_of() {
 # kernel_image FLAVOUR: the file below a tree that is booted.
 kernel_image() {
 	case $1 in
-	uml | home) echo linux ;;
+	uml | home*) echo linux ;;
 	arm64*) echo arch/arm64/boot/Image ;;
 	*) echo arch/x86/boot/bzImage ;;
 	esac

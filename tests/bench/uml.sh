@@ -45,7 +45,7 @@ measured() {
 	shift 3
 	rm -f "$folder/cow"
 	# shellcheck disable=SC2086
-	"$top/scripts/vm" --home $option --smp 1 --append "ubd0=$folder/cow,$folder/back" --share "$folder" \
+	"$top/scripts/vm" --home-up $option --append "ubd0=$folder/cow,$folder/back" --share "$folder" \
 		-- "$top/tests/bench/uml.sh" guest "$@" | sed "s/^/$driver /"
 }
 

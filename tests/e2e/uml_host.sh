@@ -99,7 +99,7 @@ fi
 home() {
 	local function=$1
 	shift
-	vm_self "$function" --home --built-in --timeout 120 --append "$*"
+	vm_self "$function" "${flavour:---home}" --built-in --timeout 120 --append "$*"
 }
 
 c() {
@@ -140,6 +140,7 @@ check "the C driver reads it, and writes on" c c ubd0="$cow"
 check "what that wrote is read, in blocks of any size" home read ubd0="$cow:$back"
 echo second >round
 check "on one processor, and traced, it is written on" home write ubd0="$cow" ncpus=1 seccomp=off
+[ -z "${ALL:-}" ] || flavour=--home-up check "by a kernel for one processor, too" home write ubd0="$cow"
 merges "the file of both"
 mv want want.cow
 model pattern plain $((8 << 20)) plain
