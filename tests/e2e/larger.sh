@@ -85,6 +85,9 @@ truncate -s 300032 want
 load
 attach 0 file="$work/fs/cow" direct_io=1
 exec 3<>/dev/ubda
+python3 "$e2e/watch.py" ubda >heard &
+watcher=$!
+wait_for grep -q ready heard
 check "direct I/O" model cmp /dev/ubda want --direct --bs 65536
 check "across the end of what is below" model write /dev/ubda want 69632 4096 across
 check "a snapshot" sh -c "echo $work/fs/next >$config/0/snapshot"
@@ -94,11 +97,16 @@ check "one of more bytes" sh -c "echo 400000 >$config/0/size && echo $work/fs/gr
 truncate -s 400384 want
 is "has them" "$(model info fs/grown size) $(model info fs/grown below) $(cat $config/0/size)" "400000 300000 0"
 is "so has the disk" "$(blockdev --getsize64 /dev/ubda) $(cat /sys/block/ubda/size)" "400384 782"
+wait_for grep -q RESIZE heard
+is "which tells of that, and did not before" "$(grep -c RESIZE heard)" 1
+kill $watcher
+wait $watcher 2>/dev/null
 check "which are zeros, behind what there was" model cmp /dev/ubda want --direct --bs 65536
 for size in 399999 many; do
 	refuse "not one of $size" sh -c "echo $size >$config/0/size && echo $work/fs/new >$config/0/snapshot"
 done
 told "not one of fewer" 0 "has a larger disk than that"
+is "the disk stays as large as it is" "$(blockdev --getsize64 /dev/ubda)" 400384
 check "no file is made for it" test ! -e fs/new
 echo 0 >$config/0/size
 cp want moment

@@ -7,22 +7,13 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# Uevents, as they come.
-python3 - >events <<-'END' &
-	import socket
-	s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15)
-	s.bind((0, 1))
-	print("ready", flush=True)
-	while True:
-	    print(" ".join(sorted(f.decode() for f in s.recv(8192).split(b"\0") if b"=" in f)), flush=True)
-END
-listener=$!
-wait_for grep -q ready events
-
 model pattern plain $((4 << 20)) plain
 model pattern back $((4 << 20)) back
 load "ubd0=$work/plain" "ubd1=$work/cow:$work/back"
 sys=/sys/block/ubda
+python3 "$e2e/watch.py" ubda >told &
+watcher=$!
+wait_for grep -q ready told
 mkfs.ext4 -q -b 1024 /dev/ubda
 mkdir mnt
 mount /dev/ubda mnt
@@ -31,8 +22,10 @@ truncate -s 16M plain
 is "a longer file changes nothing by itself" "$(cat $sys/size)" 8192
 check "it is taken up" sh -c "echo 1 >$sys/ubd/rescan"
 is "the disk has the file's size" "$(cat $sys/size) $(blockdev --getsize64 /dev/ubda)" "32768 16777216"
-wait_for grep -q "ACTION=change.*DEVNAME=ubda.*RESIZE=1" events
+wait_for grep -qx "uevent RESIZE=1" told
 ok "with the uevent of a resize"
+kill $watcher
+wait $watcher 2>/dev/null
 # resize2fs wants to write to the device beside the file system.
 check "a mounted file system is grown" python3 -c '
 import fcntl, os, struct
@@ -58,6 +51,5 @@ is "and the size stays" "$(cat $sys/size)" 2049
 truncate -s 8M back
 refuse "a COW file has its size from its header" sh -c "echo 1 >/sys/block/ubdb/ubd/rescan"
 is "and keeps it" "$(cat /sys/block/ubdb/size)" 8192
-kill $listener
 
 plan

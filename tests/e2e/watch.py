@@ -3,7 +3,8 @@
 
 usage: watch.py DISK: writes "ready" first; then "poll NAME VALUE" when somebody
 who polls the attribute NAME of the disk is woken, and "uevent NAME=VALUE" for
-each uevent of the disk with a variable of this driver's.
+each uevent of the disk with a variable of this driver's, or with that of a
+resize.
 """
 
 import os
@@ -36,7 +37,7 @@ def main(disk):
             words = uevents.recv(8192).split(b"\0")
             if words[0].endswith(f"/block/{disk}".encode()):
                 for word in words:
-                    if word.startswith(b"UBD_"):
+                    if word.startswith((b"UBD_", b"RESIZE=")):
                         print("uevent", word.decode(), flush=True)
 
 
