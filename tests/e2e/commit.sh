@@ -406,6 +406,55 @@ told "a plain image" 0 "no backing file"
 fails "a plain image: commit" "$invalid" commit 0
 power 0 0
 
+# A unit with swap on it, and one that memory was swapped out to.
+
+# swap_refused NAME
+swap_refused() {
+	local what
+	for what in "snapshot 0 $work/new" "commit 0" "switch 0 $work/elsewhere"; do
+		mark
+		# shellcheck disable=SC2086
+		fails "$1: ${what%% *}" "$busy" $what
+		told "$1: ${what%% *}" 0 "memory is swapped out to it" EBUSY
+		says "$1: ${what%% *}: the log" ubda "memory is swapped out to it"
+	done
+	check "$1: no file is made" test ! -e new
+	is "$1: the unit has what it had" "$(cat /sys/block/ubda/ubd/{file,backing_file,state} | xargs)" "$before"
+}
+# swapped_out: pages, since the boot.
+swapped_out() {
+	awk '$1 == "pswpout" { print $2 }' /proc/vmstat
+}
+rm -f top upper
+attach 0 file="$work/swap" backing_file="$work/back"
+snapshot 0 "$work/top"
+dd if=/dev/urandom of=/dev/ubda bs=64k count=16 oflag=direct status=none
+mkswap -q /dev/ubda
+remember
+swapon /dev/ubda
+swap_refused "swap on it"
+swapoff /dev/ubda
+check "without it a snapshot is made" snapshot 0 "$work/upper"
+remember
+slowly 0
+swapon /dev/ubda
+set_up 0 commit_rate=0
+is "swap that comes meanwhile: a commit fails" "$(ended 0)" failed
+told "swap that comes meanwhile" 0 "memory is swapped out to it" EBUSY
+n=$(swapped_out)
+check "memory is swapped out" python3 "$e2e/pressure.py" pageout 64
+check "to the unit" test "$(swapped_out)" -ge $((n + 32))
+swapoff /dev/ubda
+swap_refused "swap that was on it"
+dd if=/dev/ubda of=swap.want bs=1M iflag=direct status=none
+power 0 0
+power 0 1
+check "attached anew: a commit" commit 0
+is "comes to its end" "$(ended 0)" "done"
+check "the disk is as it was" model cmp /dev/ubda swap.want --direct
+power 0 0
+rm -f top upper swap swap.want
+
 # Below a disk that has grown there is a smaller one.
 
 cp --preserve=timestamps back base

@@ -287,9 +287,9 @@ impl Disk {
             .set_capacity(size.div_ceil(u64::from(SECTOR_SIZE)));
     }
 
-    /// Whether memory has been swapped out to the unit.
-    pub(crate) fn is_swapped_to(&self) -> bool {
-        self.shared.is_swapped_to()
+    /// Whether memory can be swapped out to the unit, as far as that can be known, or has been.
+    pub(crate) fn is_swap(&self) -> bool {
+        self.disk.is_swap() || self.shared.is_swapped_to()
     }
 
     /// See [`GenDisk::has_file`].

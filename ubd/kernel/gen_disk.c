@@ -36,3 +36,20 @@ unsigned int ubd_disk_openers(struct gendisk *disk)
 {
 	return disk_openers(disk);
 }
+
+/*
+ * Whether swap is on the disk or a partition of it. Of swap files, and of what is
+ * made of the disk, it knows nothing.
+ */
+bool ubd_disk_is_swap(struct gendisk *disk)
+{
+	struct block_device *part;
+	unsigned long number;
+	bool is_swap = false;
+
+	rcu_read_lock();
+	xa_for_each(&disk->part_tbl, number, part)
+		is_swap |= !!IS_SWAPFILE(part->bd_mapping->host);
+	rcu_read_unlock();
+	return is_swap;
+}

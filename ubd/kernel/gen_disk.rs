@@ -32,6 +32,7 @@ pub(super) use private::Private;
 
 extern "C" {
     fn ubd_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
+    fn ubd_disk_is_swap(disk: *mut bindings::gendisk) -> bool;
     fn ubd_fill_geometry(geo: *mut bindings::hd_geometry, heads: u8, sectors: u8, cylinders: u16);
 }
 
@@ -101,6 +102,13 @@ impl<T: Operations> GenDisk<T> {
     pub(crate) fn has_file(&self, file: &File) -> bool {
         // SAFETY: By the type invariant the disk was added, and is deleted when it is dropped.
         unsafe { file.is_on(self.disk) }
+    }
+
+    /// Whether swap is on the disk, or on a partition of it. Of a swap file in a file system on it,
+    /// or of swap on what is made of it, there is no telling.
+    pub(crate) fn is_swap(&self) -> bool {
+        // SAFETY: By the type invariant the disk is valid.
+        unsafe { ubd_disk_is_swap(self.disk.as_ptr()) }
     }
 
     /// A way to tell those who watch the disk.

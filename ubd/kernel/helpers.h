@@ -161,6 +161,7 @@ void ubd_limits_features(struct queue_limits *lim, bool write_cache,
 			 bool rotational, bool stable_writes);
 struct gendisk *ubd_disk(struct device *dev);
 unsigned int ubd_disk_openers(struct gendisk *disk);
+bool ubd_disk_is_swap(struct gendisk *disk);
 
 void ubd_account_begin(struct request *rq, struct ubd_account *account);
 void ubd_account_end(struct ubd_account *account);

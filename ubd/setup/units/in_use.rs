@@ -140,7 +140,7 @@ impl InUse {
     /// Returns `EBUSY`, and says so, if memory is swapped out to the unit: who waits for memory
     /// could wait for requests that are held, and be waited for by the files.
     pub(super) fn refuse_swap(&self) -> Result {
-        if !self.disk()?.is_swapped_to() {
+        if !self.disk()?.is_swap() {
             return Ok(());
         }
         self.say(fmt!("memory is swapped out to it: EBUSY"));

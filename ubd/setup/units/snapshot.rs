@@ -50,6 +50,8 @@ fn snapshot(in_use: &InUse, path: &[u8], size: u64, waiter: &Waiter) -> Result {
         in_use.say(fmt!("it could not be flushed: {e:?}"));
     })?;
     in_use.decide(waiter)?;
+    // It may have come to that meanwhile.
+    in_use.refuse_swap()?;
     let held = disk.exchange(
         snapshot.image(),
         || snapshot.take_settings(),

@@ -39,6 +39,8 @@ fn switch(in_use: &InUse, path: &[u8], waiter: &Waiter) -> Result {
     in_use.refuse_swap()?;
     let switch = Switch::prepare(disk.image(), &options, path, last_error)?;
     in_use.decide(waiter)?;
+    // It may have come to that meanwhile.
+    in_use.refuse_swap()?;
     let held = disk.exchange(
         switch.image(),
         || switch.name(&options, last_error),
