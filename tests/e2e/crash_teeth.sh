@@ -52,6 +52,8 @@ without() {
 		'/pub(crate) fn seal/,/^    }/{/^            \.flush()$/d; s/^        self\.old$/        Ok(())/}'
 	without "the flush of what was merged" commit ubd/setup/units/commit.rs \
 		'/merge\.flush(/d'
+	without "the sync of a header that names another file" switch ubd/files/below.rs \
+		'/fn name(/,/^    }/s/self\.old\.synced(top, top\.file\.sync())?;//'
 	without "a direct write of the bitmap that is durable" direct ubd/kernel/file/sync.c \
 		's/iocb\.ki_flags |= IOCB_DSYNC/iocb.ki_flags |= 0/'
 }

@@ -7,7 +7,11 @@ a copy of it that was taken meanwhile must be what it was behind one of them.
     moments.py write DISK COUNTER       until COUNTER.stop is there
     moments.py mark DISK COUNTER DEVICE the same, and marks each flush in the record
                                         of a dm-log-writes device: flushed-N
-    moments.py left DISK N              what a crash has left of it, with N flushed
+    moments.py left DISK N BASE [FILE:AT:FLUSHED...]
+                                        what a crash has left of it, with N flushed, if it
+                                        was like BASE before, and zeros behind that; and each
+                                        FILE was written to byte AT, and flushed if that is
+                                        not 0
     moments.py check DISK COUNTER MIN   a copy, taken behind write MIN or later
     moments.py whole DISK COUNTER       the disk itself, when all was written
 
@@ -97,21 +101,39 @@ def check(disk, least, most):
     print(moment)
 
 
-def left(disk, flushed):
+def left(disk, flushed, base, pieces):
     """Each sector has what was flushed, or what was written there later."""
     later = 0
     with open(disk, "rb") as f:
-        for block in range(BLOCKS):
-            least = max(flushed - (flushed - block) % BLOCKS, 0)
-            f.seek(places()[block])
-            for at in range(0, BLOCK, SECTOR):
-                data = f.read(SECTOR)
-                n, = struct.unpack_from("<Q", data)
-                if data != contents(n)[:SECTOR] or n and n % BLOCKS != block:
-                    sys.exit(f"byte {at} of block {block}: what was never written there")
-                if n < least:
-                    sys.exit(f"byte {at} of block {block} is of write {n}, but {least} was flushed")
-                later |= n > flushed
+        data = bytearray(f.read())
+    with open(base, "rb") as f:
+        first = f.read().ljust(len(data), b"\0")
+    for block in range(BLOCKS):
+        least = max(flushed - (flushed - block) % BLOCKS, 0)
+        for i in range(0, BLOCK, SECTOR):
+            at = places()[block] + i
+            got, n = data[at:at + SECTOR], 0
+            if got != first[at:at + SECTOR]:
+                n, = struct.unpack_from("<Q", got)
+                if not n or got != contents(n)[:SECTOR] or n % BLOCKS != block:
+                    sys.exit(f"byte {i} of block {block}: what was never written there")
+            if n < least:
+                sys.exit(f"byte {i} of block {block} is of write {n}, but {least} was flushed")
+            later |= n > flushed
+            data[at:at + SECTOR] = first[at:at + SECTOR]
+    for piece in pieces:
+        name, start, there = piece.split(":")
+        with open(name, "rb") as f:
+            wrote = f.read()
+        for i in range(0, len(wrote), SECTOR):
+            at = int(start) + i
+            if data[at:at + SECTOR] == wrote[i:i + SECTOR]:
+                data[at:at + SECTOR] = first[at:at + SECTOR]
+            elif int(there):
+                sys.exit(f"byte {at} is not as it was flushed")
+    if data != first:
+        at = next(i for i, byte in enumerate(data) if byte != first[i])
+        sys.exit(f"byte {at}: what was never written there")
     print("with later writes" if later else "as it was flushed")
 
 
@@ -122,7 +144,7 @@ def main():
     elif what == "mark":
         write(disk, counter, sys.argv[4])
     elif what == "left":
-        left(disk, int(counter))
+        left(disk, int(counter), sys.argv[4], sys.argv[5:])
     elif what == "check":
         check(disk, int(sys.argv[4]), last(counter) + 1)
     else:
