@@ -3,7 +3,8 @@
 #
 # A device that stalls, below a COW file or its backing file: what needs it
 # waits, for minutes if it must, and no longer than the device; all else goes on.
-# Who attaches a file on it can be killed.
+# Who attaches a file on it can be killed, and so can who asks for other files of a
+# unit in use.
 # Where the guest's clock counts instructions, a minute in which nothing happens
 # takes no time.
 #
@@ -166,6 +167,84 @@ umount mnt
 mount /dev/mapper/held mnt
 attaching "a file" "$work/mnt/image"
 check "a file: its file system is given back" umount mnt
+unload
+
+# A unit in use that is to get other files, on the device, or with what has to be written
+# there first: who asks for that can be killed, and the unit is what it was.
+
+sys=/sys/block/ubda/ubd
+
+# files: those of unit 0.
+files() {
+	cat $sys/file $sys/backing_file $config/0/{file,backing_file} | xargs
+}
+
+# asked NAME ATTRIBUTE PATH STATE [COMMAND...]: for the file at PATH; meanwhile the
+# command succeeds.
+asked() {
+	local what=$1 unit=$config/0 attribute=$2 path=$3 state=$4 asker before
+	shift 4
+	before=$(files)
+	stall held
+	bash -c "echo $path >$unit/$attribute" &
+	asker=$!
+	until [ "$(cat $unit/state)" = "$state" ]; do
+		sleep 0.1
+	done
+	sleep 70
+	is "$what: it waits" "$(cat $unit/state $sys/state | xargs)" "$state ok"
+	[ $# = 0 ] || check "$what: the unit goes on" "$@"
+	refused "$what: nothing else is done meanwhile" bash -c "echo $work/other >$unit/snapshot"
+	refused "$what: nor is it detached" bash -c "echo 0 >$unit/power"
+	kill -KILL $asker
+	wait $asker 2>/dev/null
+	is "$what: who asks for it can be killed" $? 137
+	refused "$what: which is not its end yet" bash -c "echo $work/other >$unit/snapshot"
+	go_on held
+	until [ "$(cat $unit/state)" = attached ]; do
+		sleep 0.1
+	done
+	check "$what: when the device goes on, it says why" grep -q "who asked for it was killed" $unit/last_error
+	is "$what: it has the files that it had" "$(files)" "$before"
+	[ "$attribute" = switch ] || is "$what: the new one is empty" "$(stat -c %s "$path")" 0
+	check "$what: the disk is as it was" faults check /dev/ubda state --flush
+	check "$what: it can be had then" bash -c "echo $path >$unit/$attribute"
+	is "$what: without a message" "$(cat $unit/last_error)" ""
+	check "$what: the disk is the same" faults check /dev/ubda state --flush
+}
+
+# over_back: unit 0, of a new COW file over back.img, with something in it.
+over_back() {
+	rm -f state asked
+	echo "$work/asked" >$config/0/file
+	echo "$work/back.img" >$config/0/backing_file
+	echo 1 >$config/0/power
+	faults fill /dev/ubda state --most 2 >/dev/null
+}
+
+load
+mount /dev/mapper/held mnt
+cp back.img mnt/back
+sync -f mnt
+mkdir $config/0
+over_back
+asked "a snapshot on it" snapshot "$work/mnt/top" snapshotting \
+	eval "faults fill /dev/ubda state --start 1024 --most 2 && faults check /dev/ubda state --flush"
+# Something to be flushed, which the last close would do.
+exec 3<>/dev/ubda
+faults fill /dev/ubda state --start 2048 --most 2 >/dev/null
+asked "a snapshot of what is on it" snapshot "$work/next" snapshotting
+exec 3<&-
+echo 0 >$config/0/power
+over_back
+# Nothing of the other file is in memory.
+echo 3 >/proc/sys/vm/drop_caches
+asked "another backing file on it" switch "$work/mnt/back" switching \
+	eval "faults fill /dev/ubda state --start 1024 --most 2 && faults check /dev/ubda state --flush"
+is "another backing file on it: it is used" "$(files)" "$work/asked $work/mnt/back $work/asked $work/mnt/back"
+check "another backing file on it: and read" cmp -n 65536 -i $((3 << 20)) /dev/ubda back.img
+rmdir $config/0
+umount mnt
 unload
 
 plan
