@@ -170,6 +170,42 @@ guest_units() {
 	"$ubd" detach --all
 	rm disk top
 
+	# With a file system that is mounted, the disk grows.
+
+	truncate -s 24M disk
+	mkfs.ext4 -q -b 1024 disk
+	"$ubd" attach disk >out
+	mount /dev/ubda mnt
+	echo first >mnt/file
+	finds "snapshot --size with less than there is" 1 "ubd: ubda: " "disk: has a larger disk than that: EINVAL" -- \
+		snapshot --size 25165823 ubda top
+	check "makes no file" test ! -e top
+	is "nor is in the way of the next one" "$(cat $config/0/size)" 0
+	is "and leaves the disk as large as it is" "$(blockdev --getsize64 /dev/ubda)" 25165824
+	finds "snapshot --size with no size" 1 "is no number of bytes" -- snapshot --size many ubda top
+	check "snapshot --size" "$ubd" snapshot --size 64M --freeze ubda top
+	is "the disk has that" "$(blockdev --getsize64 /dev/ubda) $("$ubd" list -n -o SIZE | xargs)" "67108864 67108864"
+	finds "and show says so" 0 "size:            67108864" -- show ubda
+	check "a snapshot without --size, then" "$ubd" snapshot ubda top.2
+	is "keeps it" "$(blockdev --getsize64 /dev/ubda)" 67108864
+	# As in resize.sh.
+	check "the file system is grown" python3 -c '
+import fcntl, os, struct
+fcntl.ioctl(os.open("mnt", os.O_RDONLY), 0x40086610, struct.pack("Q", 64 << 10))'
+	head -c 32M /dev/urandom >mnt/large
+	sum mnt/large >large.sum
+	umount mnt
+	check "and is sound" e2fsck -fn /dev/ubda
+	"$ubd" detach --all
+	check "attached by the last file" "$ubd" attach top.2
+	mount /dev/ubda mnt
+	is "it has all that" "$(cat mnt/file) $(sum mnt/large)" "first $(cat large.sum)"
+	umount mnt
+	"$ubd" detach --all
+	finds "info says where it grew" 0 "size:           67108864 bytes" "25165824 of them over the backing file" -- info top
+	check "and the moment is there" e2fsck -fn disk
+	rm disk top top.2 large.sum
+
 	# What has changed since a snapshot, while the disk is in use.
 
 	"$ubd" attach moments:back >out
