@@ -30,7 +30,7 @@ help:
 	@echo 'make crash [POINTS=1000]  the crash tests, with so many crashes for each file system'
 	@echo 'make fuzz                 fuzz what reads headers and options (FUZZ_SECONDS=600)'
 	@echo 'make bench [BENCH=text]   measure, beside loop and others; all cells, or those with the text'
-	@echo '                          in their name; BENCH=--disk, --aged, --cold, --memory, --units,'
+	@echo '                          in their name; BENCH=--disk, --aged, --cold, --hold, --memory, --units,'
 	@echo '                          --smp or --uml measures other things, BENCH=--help tells more'
 	@echo 'make deb                  Debian packages: the module by dkms, and the tools'
 	@echo 'make htmldocs             Documentation/ as a kernel tree builds it'
