@@ -172,7 +172,7 @@ impl Snapshot {
         let top = self.old.top()?;
         self.old
             .flush()
-            .and_then(|()| self.old.sync_times(top))
+            .and_then(|()| self.old.sync_times())
             .map_err(|e| opening.failed(&top.path, "cannot be made durable", e))?;
         if disk_size(&opening, &self.old, top)? != self.old_size {
             return Err(opening.failed(&top.path, "has another length now", EINVAL));
@@ -219,9 +219,11 @@ impl Snapshot {
 }
 
 impl Image {
-    /// Makes the times of the written file durable, as a header names one that is a file. May
-    /// sleep.
-    fn sync_times(&self, top: &Layer) -> Result {
+    /// Makes the times of the written file durable, as a header names one that is a file.
+    ///
+    /// May sleep, for long. Returns what a sync of the file does.
+    pub(crate) fn sync_times(&self) -> Result {
+        let top = self.top()?;
         if !top.file.is_regular() {
             return Ok(());
         }

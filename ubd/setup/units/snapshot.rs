@@ -46,7 +46,8 @@ fn snapshot(in_use: &InUse, path: &[u8], size: u64, waiter: &Waiter) -> Result {
     let on_disk = |file: &_| disk.has_file(file);
     let mut snapshot = Snapshot::prepare(disk.image(), &options, path, size, last_error, on_disk)?;
     // What is durable by then nobody has to wait for.
-    disk.flush().inspect_err(|e| {
+    let durable = disk.flush().and_then(|()| disk.image().sync_times());
+    durable.inspect_err(|e| {
         in_use.say(fmt!("it could not be flushed: {e:?}"));
     })?;
     in_use.decide(waiter)?;
