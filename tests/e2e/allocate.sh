@@ -7,42 +7,14 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"
-. "$e2e/scsi.bash"
+. "$e2e/ahead.bash"
 
-mib=$((1 << 20))
-attributes=/sys/block/ubda/ubd
 # shellcheck disable=SC2119
 load
 
 for value in -1 1x 1 65536 196608 $((32 << 20)) ""; do
 	fails "'$value' is no length of pieces" "$invalid" set_up 0 allocate="$value"
 done
-
-# taken FILE: kilobytes that its file system has allocated for it.
-taken() {
-	echo $(($(stat -c %b "$1") / 2))
-}
-# put POSITION BYTES: write there.
-put() {
-	dd if=/dev/urandom of=/dev/ubda bs="$2" count=1 oflag=direct,seek_bytes seek="$1" status=none
-}
-# grown NAME LEAST MOST COMMAND...: the COW file takes so many kilobytes more when it
-# has been flushed.
-grown() {
-	local what=$1 least=$2 most=$3 before after
-	shift 3
-	before=$(taken "$cow")
-	check "$what: done" "$@"
-	blockdev --flushbufs /dev/ubda
-	after=$(taken "$cow")
-	note "$what: $((after - before)) KiB"
-	check "$what: the file grows by $least to $most KiB" \
-		test $((after - before)) -ge "$least" -a $((after - before)) -le "$most"
-}
-# unwritten: how many extents of the COW file are allocated only.
-unwritten() {
-	filefrag -v "$cow" | grep -c unwritten
-}
 
 # mkfs.xfs makes file systems this small for its own tests only.
 export TEST_DIR=x TEST_DEV=x QA_CHECK_FS=x
@@ -309,34 +281,6 @@ check "all, with no space for it: stays short of it" test "$(cat $attributes/all
 check "all, with no space for it: it is written as ever" put $((11 * mib)) 4096
 power 0 0
 umount mnt
-
-# A device that makes zeros is asked for them.
-if scsi_disk; then
-	check "a device that makes zeros" test "$(cat /sys/block/sda/queue/write_zeroes_unmap_max_bytes)" -gt 0
-	for fs in ext4 xfs; do
-		what="$fs on a device that makes zeros"
-		blkdiscard /dev/sda
-		case $fs in
-		ext4) mkfs.ext4 -q -b 4096 -m 0 -E lazy_itable_init=0,lazy_journal_init=0 /dev/sda ;;
-		xfs) mkfs.xfs -q /dev/sda ;;
-		esac
-		mount /dev/sda mnt
-		attach 0 file="$cow" backing_file="$work/back" direct_io=1 allocate=auto
-		model expect back want
-		grown "$what: a write" 4 64 model write /dev/ubda want $((3 * mib + 12288)) 4096 one
-		grown "$what: another" 900 1088 model write /dev/ubda want $((3 * mib + 65536)) 4096 two
-		is "$what: with zeros" "$(unwritten)" 0
-		check "$what: which it does not hold ($(held "$cow") KiB of $(taken "$cow"))" \
-			test "$(held "$cow")" -le 64 -a "$(taken "$cow")" -ge 960
-		check "$what: all is right" model cmp /dev/ubda want --direct
-		power 0 0
-		check "$what: so is the file" model cmp-cow "$cow" want --new --backing "$work/back"
-		umount mnt
-	done
-	no_scsi_disk
-else
-	skip "a device that makes zeros" "this kernel has none"
-fi
 
 # Concurrent writers, of whom each is the first in some piece: every round has
 # new files, some with much in them already.
