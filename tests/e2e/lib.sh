@@ -150,6 +150,14 @@ sum() {
 	sha256sum <"$1"
 }
 
+# grow_ext4 FOLDER BLOCKS: what is mounted there has so many. resize2fs wants to write to
+# the device beside the file system.
+grow_ext4() {
+	python3 -c '
+import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x40086610, struct.pack("Q", int(sys.argv[2])))' "$@"
+}
+
 # wait_for COMMAND...: until it succeeds. What never comes, the guest's own
 # limits end: a hung task, or the time that it has.
 wait_for() {
