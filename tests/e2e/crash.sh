@@ -6,7 +6,7 @@
 # a device, or two of them are on ext4, or on xfs, with and without direct I/O, and
 # some of these take space ahead of the writes; dm-log-writes below records.
 # logwrites/ has the rules.
-# kernel: release
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/logwrites.bash"
