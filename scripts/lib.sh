@@ -60,14 +60,19 @@ kernel_image() {
 	esac
 }
 
-# fetch PACKAGE: into the tool chain, what few tests need and is not part of it from
-# the start.
+# fetch PACKAGE FILE: into the tool chain, what few tests need and is not part of it from
+# the start. FILE is of the package: who comes second finds it there.
 fetch() {
-	step "fetching $1"
-	# shellcheck disable=SC2016
-	"$scripts/toolchain" bash -euc 'apt-get -q update && apt-get -qy --no-install-recommends install "$1"' fetch "$1" \
-		</dev/null >"$cache/fetch.log" 2>&1 ||
-		die "Debian's archive has no $1, or can't be reached (log: $cache/fetch.log)"
+	exec 9>"$cache/fetch.lock"
+	flock 9
+	if [ ! -e "$2" ]; then
+		step "fetching $1"
+		# shellcheck disable=SC2016
+		"$scripts/toolchain" bash -euc 'apt-get -q update && apt-get -qy --no-install-recommends install "$1"' \
+			fetch "$1" </dev/null >"$cache/fetch.log" 2>&1 9>&- ||
+			die "Debian's archive has no $1, or can't be reached (log: $cache/fetch.log)"
+	fi
+	exec 9>&-
 }
 
 # driver_files: the driver's sources, one path below the checkout a line; what
