@@ -171,6 +171,51 @@ for fs in ext4 xfs; do
 	losetup -d "$device"
 done
 
+# Zeros of a piece that is filled later wait for a write that is under way there, or they
+# would come behind it: until it has ended its blocks are holes to who looks.
+made xfs
+umount mnt
+device=$(losetup --show -f image)
+dmsetup create --noudevsync still --table "0 $(blockdev --getsz "$device") linear $device 0"
+dmsetup mknodes still
+mount /dev/mapper/still mnt
+rm -f "$cow"
+attach 0 file="$cow" backing_file="$work/back" direct_io=1 allocate=auto
+model expect back want
+# at POSITION FILE BYTES: onto the disk and into want.
+at() {
+	dd if="$2" of=/dev/ubda bs="$3" count=1 oflag=direct,seek_bytes seek="$1" status=none &&
+		dd if="$2" of=want bs="$3" count=1 oflag=seek_bytes seek="$1" conv=notrunc status=none
+}
+dd if=/dev/urandom of=long bs=256K count=1 status=none
+dd if=/dev/urandom of=short bs=4k count=1 status=none
+what="under way"
+check "$what: a part of the piece is written" at $((3 * mib)) short 4096
+before=$(taken "$cow")
+has_blocks() {
+	[ "$(taken "$cow")" -ge $((before + 256)) ]
+}
+dmsetup suspend --noflush --nolockfs --noudevsync still
+(taskset -cp 0 $BASHPID >/dev/null && at $((3 * mib + 262144)) long 262144) &
+writers=($!)
+check "$what: a long write has its blocks" wait_for has_blocks
+before=$(waiting)
+waits() {
+	[ "$(waiting)" -gt "$before" ]
+}
+(taskset -cp 1 $BASHPID >/dev/null && at $((3 * mib + 786432)) short 4096) &
+writers+=($!)
+check "$what: a short one that has the piece filled waits" wait_for waits
+dmsetup resume --noudevsync still
+wait "${writers[0]}" && wait "${writers[1]}"
+is "$what: both are written" $? 0
+check "$what: and are there" model cmp /dev/ubda want --direct
+power 0 0
+check "$what: so they are in the file" model cmp-cow "$cow" want --new --backing "$work/back"
+umount mnt
+dmsetup remove --noudevsync still
+losetup -d "$device"
+
 # Where zeros can't be written, those that could are taken away again: what is left
 # of a file system is where every second 64 KiB of the device fail.
 made ext4 40M

@@ -78,3 +78,28 @@ impl Gate {
         self.start.store(0, Release);
     }
 }
+
+#[cfg(CONFIG_BLK_DEV_RUST_UBD_KUNIT_TEST)]
+#[::kernel::macros::kunit_tests(rnull_ubd_gate)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_closed_is_not_entered() {
+        let gate = Gate::new();
+        gate.close(10..20);
+        assert!(gate.enter(0..10));
+        assert!(gate.enter(20..30));
+        for closed in [10..11, 19..20, 0..11, 19..30, 0..30] {
+            assert!(!gate.enter(closed));
+        }
+        gate.open();
+        assert!(gate.enter(10..20));
+        for _ in 0..3 {
+            gate.leave();
+        }
+        // Which waits for whoever has not left.
+        gate.close(0..1);
+        gate.open();
+    }
+}
