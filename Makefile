@@ -44,7 +44,8 @@ test:
 	@tests/run
 
 crash:
-	@RNULL_UBD_CRASH_POINTS=$(or $(POINTS),1000) tests/run "e2e/crash release" "e2e/crash_fs release"
+	@ALL=1 RNULL_UBD_CRASH_POINTS=$(or $(POINTS),1000) tests/run "e2e/crash release" "e2e/crash_files release" \
+		"e2e/crash_fs release"
 
 check:
 	@tests/run --quick

@@ -3,7 +3,7 @@
 #
 # Units in use that get other files below the one that they write: the COW file
 # there is merged into the file below it, or another backing file takes the place
-# of the one that there is. What a crash makes of that is in crash.sh.
+# of the one that there is. What a crash makes of that is in crash_files.sh.
 # previous: yes
 # daily: debug
 

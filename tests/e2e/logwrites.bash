@@ -14,6 +14,13 @@ points=${UBD_CRASH_POINTS:-${RNULL_UBD_CRASH_POINTS:-}}
 seed=${UBD_SEED:-${RNULL_UBD_SEED:-1}}
 note "UBD_SEED=$seed UBD_CRASH_POINTS=${points:-(default)}"
 
+# part NAME: whether it is one of the parts of a test that are looked at. Some can be
+# chosen, as crash_teeth.sh does.
+parts=${UBD_CRASH_PARTS:-${RNULL_UBD_CRASH_PARTS:-}}
+part() {
+	[[ " $parts " == *" $1 "* ]]
+}
+
 # mkfs.xfs makes file systems this small for its own tests only.
 export TEST_DIR=x TEST_DEV=x QA_CHECK_FS=x
 

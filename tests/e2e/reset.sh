@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Units that are made anew: back to the backing file, in place. What a crash
-# makes of that is in crash.sh.
+# makes of that is in crash_files.sh.
 # previous: yes
 # daily: debug
 

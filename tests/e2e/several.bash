@@ -9,7 +9,7 @@
 
 set -u
 # A file that hangs is not to take the time of all others.
-seconds=${UBD_TEST_SECONDS:-600}
+seconds=${UBD_TEST_SECONDS:-1200}
 [ "${VM_KERNEL:-}${VM_ACCEL:-}" != debugtcg ] || seconds=1800
 e2e=$(cd "$(dirname "$0")" && pwd)
 

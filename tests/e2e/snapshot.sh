@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Snapshots of units in use: a new COW file over the files that a unit has. What
-# a crash makes of that is in crash.sh.
+# a crash makes of that is in crash_files.sh.
 # previous: yes
 
 . "$(dirname "$0")/lib.sh"
