@@ -151,15 +151,24 @@ anew() {
 cat >after <<END
 #!/bin/bash
 # after LAST_MARK: what the last file has that can be attached; for "logwrites states".
+# As little as can be is started for it: that is most of what each of the many takes.
 cd "$work" || exit
-made=\$(grep -c '^snapshot-' seen)
-flushed=\$(sed -n 's/^flushed-//p' seen | tail -n 1)
+made=0 told=0 flushed=0
+declare -A behind=()
+while read -r mark; do
+	case \$mark in
+	snapshot-*) made=\$((made + 1)) ;;
+	switched-*) told=\$((told + 1)) ;;
+	flushed-*) flushed=\${mark#*-} ;;
+	behind-*) behind[\${mark#*-}]=1 ;;
+	esac
+done <seen
 # What the header may name: what was told last, or what comes next.
-told=\$(grep -c '^switched-' seen)
 name=
 if [ -s names ]; then
 	IFS= read -rd '' name < <(tail -c +33 mnt/cow0)
-	mapfile -t names < <(sed -n "\$((told + 1)),\$((told + 2))p" names)
+	mapfile -t names <names
+	names=("\${names[@]:told:2}")
 	case \$name in
 	"\${names[0]}") what="over what was told, " ;;
 	"\${names[-1]}") what="over what was not told, " ;;
@@ -167,34 +176,36 @@ if [ -s names ]; then
 	*) echo "\$told switches were told, but the header names '\$name'"; exit 1 ;;
 	esac
 fi
+unit=$folders/0
+mkdir \$unit && read -r direct <direct && echo "\$direct" >\$unit/direct_io || exit
 for ((i = 4; i >= made; i--)); do
 	# What was not finished has no header, and would be a plain image.
-	[ "\$(head -c 4 mnt/cow\$i 2>/dev/null | tr -d '\\0')" = OOOM ] || continue
-	dmesg --clear
-	option=ubd0=\$PWD/mnt/cow\$i
-	[ "\$name" != / ] || option+=:\${names[1]}
-	modprobe rnull_ubd "\$option" direct_io=\$(cat direct) || exit
-	[ ! -b /dev/ubda ] || break
-	modprobe -r rnull_ubd
+	magic=
+	[ ! -e mnt/cow\$i ] || IFS= read -rd '' -n 4 magic <mnt/cow\$i
+	[ "\$magic" = OOOM ] || continue
+	echo "\$PWD/mnt/cow\$i" >\$unit/file
+	[ "\$name" != / ] || echo "\${names[1]}" >\$unit/backing_file
+	! echo 1 2>/dev/null >\$unit/power || break
 done
 if ((i < made)); then
 	echo "of \$made snapshots the last one can't be attached:"
 	ls -l --time-style=+%s mnt
-	dmesg --notime | grep '^rnull_ubd: '
+	cat \$unit/last_error
 	exit 1
 fi
 dd if=/dev/ubda of=disk bs=1M iflag=direct status=none
-modprobe -r rnull_ubd || exit
+rmdir \$unit || exit
 mapfile -t sizes <sizes
-if [ \$(stat -c %s disk) != \$(((sizes[i] + 511) / 512 * 512)) ]; then
-	echo "the disk of file \$i has \$(stat -c %s disk) bytes, must have \${sizes[i]}"
+read -r size < <(stat -c %s disk)
+if [ "\$size" != \$(((sizes[i] + 511) / 512 * 512)) ]; then
+	echo "the disk of file \$i has \$size bytes, must have \${sizes[i]}"
 	exit 1
 fi
 # What was written behind the end of each that is smaller.
 pieces=()
 for ((n = 1; n <= i; n++)); do
 	((sizes[n] == sizes[n - 1])) ||
-		pieces+=("piece\$n:\$((sizes[n - 1] / 4096 * 4096)):\$(grep -c "^behind-\$n\\$" seen)")
+		pieces+=("piece\$n:\$((sizes[n - 1] / 4096 * 4096)):\${behind[\$n]:-0}")
 done
 # What is not what it was, other COW files over it must be able to tell.
 if ! cmp -s mnt/base base && [ "\$(stat -c %Y mnt/base)" = "\$(stat -c %Y base)" ]; then
@@ -203,7 +214,7 @@ if ! cmp -s mnt/base base && [ "\$(stat -c %Y mnt/base)" = "\$(stat -c %Y base)"
 fi
 echo -n "\${what:-}"
 [ \$i = \$made ] || echo -n "one that was not told, "
-python3 "$e2e/moments.py" left disk "\${flushed:-0}" base "\${pieces[@]}"
+exec python3 "$e2e/moments.py" left disk "\$flushed" base "\${pieces[@]}"
 END
 chmod +x after
 
@@ -305,8 +316,11 @@ in_use() {
 
 # crash_in_use NAME POINTS REPEAT FIRST LAST: crashes between two marks of what in_use has recorded.
 crash_in_use() {
+	# shellcheck disable=SC2119
+	load
 	result "$1: crashes" crashes states log start crashed.img "$crashed" "$fs" mnt "$4" "$5" \
 		--seed "$seed" --repeat "$([ -n "$points" ] && echo 8 || echo "$3")" --points "${points:-$2}" ./after
+	unload
 }
 
 for fs in ext4 xfs; do
