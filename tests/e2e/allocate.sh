@@ -128,6 +128,22 @@ for how in "${ways[@]}"; do
 	umount mnt
 done
 
+# on_still FS: a new file system at mnt, on a device that can be made to stand still.
+on_still() {
+	made "$1"
+	umount mnt
+	device=$(losetup --show -f image)
+	dmsetup create --noudevsync still --table "0 $(blockdev --getsz "$device") linear $device 0"
+	dmsetup mknodes still
+	mount /dev/mapper/still mnt
+}
+
+off_still() {
+	umount mnt
+	dmsetup remove --noudevsync still
+	losetup -d "$device"
+}
+
 # A write to a piece that is being filled waits for that, or zeros would come behind
 # it: the device stands still meanwhile.
 waiting() {
@@ -135,12 +151,7 @@ waiting() {
 }
 for fs in ext4 xfs; do
 	what="$fs, two in one piece"
-	made "$fs"
-	umount mnt
-	device=$(losetup --show -f image)
-	dmsetup create --noudevsync still --table "0 $(blockdev --getsz "$device") linear $device 0"
-	dmsetup mknodes still
-	mount /dev/mapper/still mnt
+	on_still "$fs"
 	attach 0 file="$cow" backing_file="$work/back" direct_io=1 allocate=$((16 * mib))
 	model expect back want
 	dd if=/dev/urandom of=two bs=4k count=2 status=none
@@ -166,19 +177,12 @@ for fs in ext4 xfs; do
 	check "$what: and what they wrote is there" model cmp /dev/ubda want --direct
 	power 0 0
 	check "$what: so it is in the file" model cmp-cow "$cow" want --new --backing "$work/back"
-	umount mnt
-	dmsetup remove --noudevsync still
-	losetup -d "$device"
+	off_still
 done
 
 # Zeros of a piece that is filled later wait for a write that is under way there, or they
 # would come behind it: until it has ended its blocks are holes to who looks.
-made xfs
-umount mnt
-device=$(losetup --show -f image)
-dmsetup create --noudevsync still --table "0 $(blockdev --getsz "$device") linear $device 0"
-dmsetup mknodes still
-mount /dev/mapper/still mnt
+on_still xfs
 rm -f "$cow"
 attach 0 file="$cow" backing_file="$work/back" direct_io=1 allocate=auto
 model expect back want
@@ -212,9 +216,7 @@ is "$what: both are written" $? 0
 check "$what: and are there" model cmp /dev/ubda want --direct
 power 0 0
 check "$what: so they are in the file" model cmp-cow "$cow" want --new --backing "$work/back"
-umount mnt
-dmsetup remove --noudevsync still
-losetup -d "$device"
+off_still
 
 # Where zeros can't be written, those that could are taken away again: what is left
 # of a file system is where every second 64 KiB of the device fail.
