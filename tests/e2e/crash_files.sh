@@ -177,6 +177,8 @@ if [ -s names ]; then
 	esac
 fi
 unit=$folders/0
+# Who finds a fault leaves no unit behind, or the driver could not be unloaded.
+trap "rmdir \$unit" EXIT
 mkdir \$unit && read -r direct <direct && echo "\$direct" >\$unit/direct_io || exit
 for ((i = 4; i >= made; i--)); do
 	# What was not finished has no header, and would be a plain image.
@@ -194,6 +196,7 @@ if ((i < made)); then
 	exit 1
 fi
 dd if=/dev/ubda of=disk bs=1M iflag=direct status=none
+trap - EXIT
 rmdir \$unit || exit
 mapfile -t sizes <sizes
 read -r size < <(stat -c %s disk)
