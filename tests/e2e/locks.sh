@@ -5,6 +5,7 @@
 # UML takes: here another process takes them.
 # previous: yes
 # smp: 1
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 

@@ -4,6 +4,7 @@
 # What is around the disk: partitions, numbers, geometry, sysfs.
 # previous: yes
 # smp: 1
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 

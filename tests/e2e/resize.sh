@@ -4,6 +4,7 @@
 # A file whose length changes while it is attached: the disk follows when asked.
 # smp: 1
 # arm64: yes
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 

@@ -4,6 +4,7 @@
 # Snapshots of units in use: a new COW file over the files that a unit has. What
 # a crash makes of that is in crash_files.sh.
 # previous: yes
+# daily: debug
 
 . "$(dirname "$0")/lib.sh"
 . "$e2e/configfs.bash"
