@@ -9,22 +9,12 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# kilobytes NAME: of /proc/meminfo
-kilobytes() {
-	awk -v name="$1:" '$1 == name { print $2 }' /proc/meminfo
-}
-
-# taken COMMAND...: kilobytes that are missing when it has run. What the kernel
-# can give back at any time is not counted; it is asked to first.
+# taken COMMAND...: kilobytes that the kernel has more when it has run.
 taken() {
-	local before after slab
-	echo 3 >/proc/sys/vm/drop_caches
-	before=$(kilobytes MemAvailable) slab=$(kilobytes Slab)
+	local before
+	before=$(kernel_memory)
 	"$@" || return
-	echo 3 >/proc/sys/vm/drop_caches
-	after=$(kilobytes MemAvailable)
-	note "MemAvailable: $before kB before, $after kB after; Slab: $slab kB, $(kilobytes Slab) kB" >&2
-	echo $((before - after))
+	echo $(($(kernel_memory) - before))
 }
 
 attach() {
