@@ -96,23 +96,24 @@ dmsetup mknodes slow
 cp cow.want slow.want
 attach 5 file=/dev/mapper/slow
 mkfifo held
-bash -c 'exec 3</dev/ubdf; echo >held; read -r <held; exec 3<&-' &
-closer=$!
-read -r <held
+# has_open: a process, $closer, has the disk open until it reads from "held".
+has_open() {
+	bash -c 'exec 3</dev/ubdf; echo >held; read -r <held; exec 3<&-' &
+	closer=$!
+	read -r <held
+}
+has_open
 model write /dev/ubdf slow.want 16384 4096 slow
 dmsetup suspend --noflush --nolockfs slow
 echo >held
-# waits PID: until the process waits for something that can't be interrupted.
-waits() {
-	local stat
-	until read -r stat <"/proc/$1/stat" && [[ $stat == *") D "* ]]; do
-		sleep 0.1
-	done
+# closing: $closer waits for the end of its close.
+closing() {
+	[ ! -e /proc/$closer/fd/3 ] && sleeps $closer
 }
-waits $closer
+wait_for closing
 power 5 0 &
 detacher=$!
-waits $detacher
+wait_for grep -qx detaching $config/5/state
 is "a flush that takes long: the state" "$(cat $config/5/state)" detaching
 is "a flush that takes long: the power" "$(power 5)" 1
 fails "a flush that takes long: the settings cannot be changed" "$busy" set_up 5 flags=r
@@ -132,6 +133,35 @@ is "a flush that takes long: the state then" "$(cat $config/5/state)" detached
 gone "a flush that takes long: its disk is gone" 5
 model merge slow merged --backing back
 check "a flush that takes long: and nothing is lost" cmp merged slow.want
+
+# The same at the end of rmdir, when the unit can have its next folder.
+
+attach 5 file=/dev/mapper/slow
+has_open
+model write /dev/ubdf slow.want 32768 4096 slow
+dmsetup suspend --noflush --nolockfs slow
+echo >held
+wait_for closing
+# What it has begun goes on.
+kill -9 $closer
+wait $closer 2>/dev/null
+mark
+rmdir $config/5 &
+remover=$!
+wait_for mkdir $config/5
+wait_for grep -qx detaching $config/5/state
+is "rmdir that takes long: the state" "$(cat $config/5/state)" detaching
+fails "rmdir that takes long: the next folder has no settings yet" "$busy" set_up 5 file=/dev/mapper/slow
+fails "rmdir that takes long: nor detaches" "$busy" power 5 0
+fails "rmdir that takes long: the next folder is not removed" "$busy" rmdir $config/5
+fails "rmdir that takes long: the disk is not opened" "No such device or address" head -c1 /dev/ubdf
+dmsetup resume --noudevsync slow
+wait $remover
+gone "rmdir that takes long: its disk is gone" 5
+refuse "rmdir that takes long: a message says that it stays" said "stays attached"
+model merge slow merged --backing back
+check "rmdir that takes long: and nothing is lost" cmp merged slow.want
+set_up 5 file=/dev/mapper/slow
 
 # A device that fails for good.
 
@@ -186,6 +216,12 @@ model write /dev/ubdb cow.want 204800 5120 unload
 rmdir $config/1
 model merge cow merged --backing back
 check "rmdir: what was written is in the file" cmp merged cow.want
+attach 1 file="$work/cow"
+is "rmdir: who opens the disk when the folder has just gone" \
+	"$(python3 "$e2e/removal.py" "$config/1" /dev/ubdb)" ENXIO
+gone "rmdir: nothing is left of it then" 1
+check "rmdir: its next folder attaches it" attach 1 file="$work/cow"
+rmdir $config/1
 rmdir $config/0
 refuse "rmdir: a message says that a unit has no folder" said "stays attached"
 check "the module is unloaded" unload

@@ -129,7 +129,8 @@ impl Operations for Ubd {
     }
 
     fn opened(shared: &Shared) -> Result {
-        shared.dependency.acquire()
+        // Or else it is about to go.
+        shared.dependency.acquire().map_err(|_| ENXIO)
     }
 
     fn closed(shared: &Shared) {

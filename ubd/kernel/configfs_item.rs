@@ -42,7 +42,9 @@ pub(crate) struct Data<D> {
 impl<D> PinnedDrop for Data<D> {
     fn drop(self: Pin<&mut Self>) {
         let mut state = self.dependency.state.lock();
-        state.item = None;
+        if state.item.take().is_some() {
+            state.removals += 1;
+        }
         state.depended = false;
     }
 }
@@ -140,11 +142,39 @@ impl Drop for Item {
 /// # Invariants
 ///
 /// `item` is a group that was published, whose data has not been dropped. `depended` says that it
-/// has a dependent more, and so can't be removed.
+/// has a dependent more, and so can't be removed. `removals` is the number of published groups that
+/// have gone, and not yet what they stood for.
 struct State {
     item: Option<NonNull<bindings::config_group>>,
     users: usize,
+    removals: usize,
     depended: bool,
+}
+
+impl State {
+    /// Counts a user. Returns `ENXIO` when the folder is being removed.
+    fn add_user(&mut self) -> Result {
+        if let (0, Some(item)) = (self.users, self.item) {
+            // SAFETY: By the type invariant the group is there as long as the lock is held.
+            match unsafe { ubd_configfs_depend(item.as_ptr()) } {
+                // INVARIANT: It has a dependent now.
+                0 => self.depended = true,
+                _ => return Err(ENXIO),
+            }
+        }
+        self.users += 1;
+        Ok(())
+    }
+
+    /// Ends what [`Self::add_user`] has begun.
+    fn remove_user(&mut self) {
+        self.users = self.users.saturating_sub(1);
+        if let (0, true, Some(item)) = (self.users, self.depended, self.item) {
+            self.depended = false;
+            // SAFETY: By the type invariant the group has a dependent, which is ours.
+            unsafe { ubd_configfs_undepend(item.as_ptr()) };
+        }
+    }
 }
 
 // SAFETY: A group may be used by any thread.
@@ -164,34 +194,26 @@ impl Dependency {
     /// For what has no folder, and is not in use.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            state <- new_mutex!(State { item: None, users: 0, depended: false }, "ubd_dependency"),
+            state <- new_mutex!(
+                State { item: None, users: 0, removals: 0, depended: false },
+                "ubd_dependency"
+            ),
         })
     }
 
-    /// To be called when use begins. May sleep. Returns `ENXIO` when the folder is being removed.
+    /// To be called when use begins. May sleep. Returns `ENXIO` when the folder is being removed,
+    /// then `EBUSY` until what it stood for has gone with it.
     pub(crate) fn acquire(&self) -> Result {
         let mut state = self.state.lock();
-        if let (0, Some(item)) = (state.users, state.item) {
-            // SAFETY: By the type invariant the group is there as long as the lock is held.
-            match unsafe { ubd_configfs_depend(item.as_ptr()) } {
-                // INVARIANT: It has a dependent now.
-                0 => state.depended = true,
-                _ => return Err(ENXIO),
-            }
+        match state.removals {
+            0 => state.add_user(),
+            _ => Err(EBUSY),
         }
-        state.users += 1;
-        Ok(())
     }
 
     /// To be called when use ends that has begun with [`Self::acquire`]. May sleep.
     pub(crate) fn release(&self) {
-        let mut state = self.state.lock();
-        state.users = state.users.saturating_sub(1);
-        if let (0, true, Some(item)) = (state.users, state.depended, state.item) {
-            state.depended = false;
-            // SAFETY: By the type invariant the group has a dependent, which is ours.
-            unsafe { ubd_configfs_undepend(item.as_ptr()) };
-        }
+        self.state.lock().remove_user();
     }
 }
 
@@ -210,5 +232,36 @@ impl Drop for DependencyGuard {
     fn drop(&mut self) {
         let Self(dependency) = self;
         dependency.release();
+    }
+}
+
+/// The use by the one who removes what a folder stood for, when that has gone. Until it is dropped
+/// there is no other use, and a folder that was made anew stays.
+pub(crate) struct RemovalGuard(Arc<Dependency>);
+
+impl RemovalGuard {
+    /// To be called once for each [published](Item::publish) folder that has gone. May sleep.
+    /// `None` if that of another folder has not ended: it is for both.
+    pub(crate) fn new(dependency: &Arc<Dependency>) -> Option<Self> {
+        let mut state = dependency.state.lock();
+        if state.removals > 1 {
+            state.removals -= 1;
+            return None;
+        }
+        if state.add_user().is_err() {
+            // The one who removes the next folder gets none.
+            state.users += 1;
+        }
+        drop(state);
+        Some(Self(dependency.clone()))
+    }
+}
+
+impl Drop for RemovalGuard {
+    fn drop(&mut self) {
+        let Self(dependency) = self;
+        let mut state = dependency.state.lock();
+        state.removals = state.removals.saturating_sub(1);
+        state.remove_user();
     }
 }

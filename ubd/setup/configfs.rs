@@ -18,7 +18,7 @@
 use crate::ubd::{
     kernel::{compat::configfs_attrs, configfs_item, task_work::DeferredDrop},
     options::{self, Abbreviated},
-    setup::units::Units,
+    setup::units::{Slot, Units},
 };
 use kernel::{configfs, new_mutex, prelude::*, sync::atomic::Atomic, sync::Arc};
 
@@ -108,8 +108,7 @@ impl configfs::GroupOperations for Root {
         })?;
         let removal = Arc::new(
             DeferredDrop::new(Removal {
-                units: self.units.clone(),
-                unit,
+                slot: Slot::new(self.units.clone(), unit)?,
                 detaches: Atomic::new(false),
             })?,
             GFP_KERNEL,

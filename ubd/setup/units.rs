@@ -38,6 +38,7 @@ use crate::ubd::{
     kernel::workqueue::Workqueue,
     options::{Letters, Setting},
 };
+use core::ops::Deref;
 use kernel::{
     fmt, new_mutex,
     prelude::*,
@@ -263,28 +264,7 @@ impl Units {
             return Ok(());
         };
         let _in_use = DependencyGuard::new(slot.dependency())?;
-        let unit = &*slot.unit;
-        let keep = |why: &str| {
-            unit.last_error
-                .keep(fmt!("ubd{}: not detached: {why}", Letters(unit.number)));
-        };
-        let Some(disk) = unit.take(State::Detaching, |_| true).inspect_err(|_| {
-            keep(BUSY);
-        })?
-        else {
-            return Ok(());
-        };
-        let detached = match disk.claim() {
-            Ok(()) => unit.detach(disk, || {}),
-            Err(e) => {
-                keep("the disk or a partition of it is open");
-                Err((e, disk))
-            }
-        };
-        detached.map_err(|(e, disk)| {
-            unit.put_back(disk);
-            e
-        })
+        slot.detach()
     }
 
     /// Has units detached at their last close, if they are to be, until what this returns is
@@ -308,6 +288,34 @@ impl Units {
         };
         let state = slot.unit.state.lock();
         f(state.0, state.1.as_deref())
+    }
+}
+
+impl<U: Deref<Target = Units>> Slot<U> {
+    /// As [`Units::detach`], for who has begun to use the unit.
+    pub(crate) fn detach(&self) -> Result {
+        let unit = &*self.unit;
+        let keep = |why: &str| {
+            unit.last_error
+                .keep(fmt!("ubd{}: not detached: {why}", Letters(unit.number)));
+        };
+        let Some(disk) = unit.take(State::Detaching, |_| true).inspect_err(|_| {
+            keep(BUSY);
+        })?
+        else {
+            return Ok(());
+        };
+        let detached = match disk.claim() {
+            Ok(()) => unit.detach(disk, || {}),
+            Err(e) => {
+                keep("the disk or a partition of it is open");
+                Err((e, disk))
+            }
+        };
+        detached.map_err(|(e, disk)| {
+            unit.put_back(disk);
+            e
+        })
     }
 }
 

@@ -3,8 +3,10 @@
 //! What comes when mkdir or rmdir of a folder has ended, and configfs' locks are given back.
 
 use crate::ubd::{
-    kernel::configfs_item::Item, kernel::task_work::DeferredDrop, options::Letters,
-    setup::units::Units,
+    kernel::configfs_item::{Item, RemovalGuard},
+    kernel::task_work::DeferredDrop,
+    options::Letters,
+    setup::units::{Slot, Units},
 };
 use kernel::{
     prelude::*,
@@ -28,8 +30,7 @@ impl Drop for Made {
 
 /// What comes at the end of rmdir.
 pub(super) struct Removal {
-    pub(super) units: Arc<Units>,
-    pub(super) unit: usize,
+    pub(super) slot: Slot<Arc<Units>>,
     /// Whether there was a folder: mkdir may have failed.
     pub(super) detaches: Atomic<bool>,
 }
@@ -39,10 +40,14 @@ impl Drop for Removal {
         if !self.detaches.load(Relaxed) {
             return;
         }
-        if let Err(e) = self.units.detach(self.unit) {
+        // Or else the removal of another folder of the unit does it.
+        let Some(_in_use) = RemovalGuard::new(self.slot.dependency()) else {
+            return;
+        };
+        if let Err(e) = self.slot.detach() {
             pr_warn!(
                 "ubd{}: stays attached without its folder in configfs: {e:?}\n",
-                Letters(self.unit)
+                Letters(self.slot.number())
             );
         }
     }

@@ -69,6 +69,11 @@ impl<U: Deref<Target = Units>> Slot<U> {
         Some(Self { units, unit })
     }
 
+    /// The number of the unit.
+    pub(crate) fn number(&self) -> usize {
+        self.unit.number
+    }
+
     /// What keeps the folder of the unit as long as the unit is in use.
     pub(crate) fn dependency(&self) -> &Arc<Dependency> {
         &self.unit.dependency
