@@ -92,41 +92,50 @@ def loads(args):
     if error:
         raise Wrong(f"{error}, with no units")
     unload()
-    # The last ones before the units come are the module's own. Half are the units', or
-    # few of those that matter may be among them.
+    # The last ones before the units come are the module's own. Half are the units'.
     first, units_first = max(1, alone - 50), max(1, alone - 10)
     rng = random.Random(args.seed)
-    chosen = set()
-    for numbers in range(first, units_first), range(units_first, count - LAST):
-        chosen.update(rng.sample(numbers, min(args.count // 2, len(numbers))))
-    failed, lacking = {}, 0
-    for nth in sorted(chosen):
-        try:
-            if os.path.exists(args.new):
-                os.unlink(args.new)
-            error, used = load(args.module, params, nth)
-            if error:
-                failed[error] = failed.get(error, 0) + 1
-                if os.path.exists("/sys/module/rnull_ubd") or units():
-                    raise Wrong(f"{error}, but something is left")
-            else:
-                there = units()
-                lacking += len(there) != 2
-                look(there)
-                unload()
-            if used is None:
-                # What was left of a new COW file is gone on from.
-                error, _ = load(args.module, params, ALL)
-                if error or len(units()) != 2:
-                    raise Wrong(f"the next load failed: {error}, {units()}")
-                look(units())
-                unload()
-        except Wrong as e:
-            raise Wrong(f"allocation {nth} of {count}: {e}") from e
-    print(f"{len(chosen)} of {count - first} allocations, failed: {failed or 'none'}, "
+    tried, failed, lacking = 0, {}, 0
+
+    def fail(nth):
+        nonlocal tried, lacking
+        tried += 1
+        if os.path.exists(args.new):
+            os.unlink(args.new)
+        error, used = load(args.module, params, nth)
+        if error:
+            failed[error] = failed.get(error, 0) + 1
+            if os.path.exists("/sys/module/rnull_ubd") or units():
+                raise Wrong(f"{error}, but something is left")
+        else:
+            there = units()
+            lacking += len(there) != 2
+            look(there)
+            unload()
+        if used is None:
+            # What was left of a new COW file is gone on from.
+            error, _ = load(args.module, params, ALL)
+            if error or len(units()) != 2:
+                raise Wrong(f"the next load failed: {error}, {units()}")
+            look(units())
+            unload()
+
+    for numbers, matters in (
+        (range(first, units_first), lambda: failed),
+        (range(units_first, count - LAST), lambda: lacking),
+    ):
+        # More of them, if none of so many matters.
+        for done, nth in enumerate(rng.sample(numbers, len(numbers))):
+            if done >= args.count // 2 and matters():
+                break
+            try:
+                fail(nth)
+            except Wrong as e:
+                raise Wrong(f"allocation {nth} of {count}: {e}") from e
+    print(f"{tried} of {count - first} allocations, failed: {failed or 'none'}, "
           f"a unit is not there: {lacking}")
     if not failed or not lacking:
-        raise Wrong("too few of them matter")
+        raise Wrong("none of a kind matters")
 
 
 def commands_of():
