@@ -20,6 +20,7 @@ use kernel::{
     configfs::{Group, HasGroup, ItemType},
     error::to_result,
     str::CString,
+    sync::SetOnce,
 };
 
 extern "C" {
@@ -28,11 +29,28 @@ extern "C" {
     fn ubd_configfs_undepend(group: *mut bindings::config_group);
 }
 
+/// Where a group is.
+#[cfg(CONFIG_CONFIGFS_FS)]
+struct Address(NonNull<bindings::config_group>);
+
+#[cfg(CONFIG_CONFIGFS_FS)]
+// SAFETY: A group may be used by any thread.
+unsafe impl Send for Address {}
+
+#[cfg(CONFIG_CONFIGFS_FS)]
+// SAFETY: As above.
+unsafe impl Sync for Address {}
+
 /// The data of a folder of configfs, by which its [`Dependency`] learns when it is gone.
+///
+/// # Invariants
+///
+/// `group` is not set before there is the group whose data this is, and then that.
 #[cfg(CONFIG_CONFIGFS_FS)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Data<D> {
     dependency: Arc<Dependency>,
+    group: Arc<SetOnce<Address>>,
     #[pin]
     data: D,
 }
@@ -42,10 +60,23 @@ pub(crate) struct Data<D> {
 impl<D> PinnedDrop for Data<D> {
     fn drop(self: Pin<&mut Self>) {
         let mut state = self.dependency.state.lock();
-        if state.item.take().is_some() {
-            state.removals += 1;
-        }
+        state.goes |= state.item.take().is_some();
         state.depended = false;
+    }
+}
+
+#[cfg(CONFIG_CONFIGFS_FS)]
+impl<D> Data<D> {
+    /// As [`Item::publish`], for a use by the folder itself, which may come before its mkdir has
+    /// gone back to user space. To be called in one of its files. May sleep.
+    ///
+    /// Returns `ENOENT` if the folder is being removed.
+    pub(crate) fn publish(&self) -> Result {
+        let Some(Address(group)) = SetOnce::as_ref(&self.group) else {
+            return Err(ENOENT);
+        };
+        // SAFETY: By the type invariant the group is there, and has this data.
+        unsafe { self.dependency.publish(*group) }
     }
 }
 
@@ -60,33 +91,37 @@ impl<D> Deref for Data<D> {
 
 /// The group for a new folder called `name`, with `data`, of what `dependency` knows to be in use.
 /// `made` is called in the middle of mkdir, and has the folder [published](Item::publish) at its
-/// end.
+/// end. Nothing fails here behind that.
+///
+/// Returns `ENOMEM`.
 #[cfg(CONFIG_CONFIGFS_FS)]
 pub(crate) fn group<D: 'static>(
     name: CString,
     item_type: &'static ItemType<Group<Data<D>>, Data<D>>,
     dependency: Arc<Dependency>,
     data: impl PinInit<D, Error>,
-    made: impl FnOnce(Item) -> Result,
-) -> impl PinInit<Group<Data<D>>, Error> {
+    made: impl FnOnce(Item),
+) -> Result<impl PinInit<Group<Data<D>>, Error>> {
     let shared = dependency.clone();
-    Group::new(
-        name,
-        item_type,
-        try_pin_init!(Data { dependency, data <- data }),
-    )
-    .pin_chain(move |group| {
+    let address = Arc::new(SetOnce::new(), GFP_KERNEL)?;
+    // INVARIANT: It is not set yet.
+    let group = address.clone();
+    let init = try_pin_init!(Data { dependency, group, data <- data });
+    Ok(Group::new(name, item_type, init).pin_chain(move |group| {
         // SAFETY: The group is valid.
         let group = unsafe { HasGroup::<Data<D>>::group(&*group) }.cast_mut();
         // SAFETY: It is initialised, so its reference count is there.
         unsafe { bindings::config_item_get(&raw mut (*group).cg_item) };
+        // SAFETY: What is part of a structure is not null.
+        let group = unsafe { NonNull::new_unchecked(group) };
+        address.populate(Address(group));
         // INVARIANT: The reference was just taken.
         made(Item {
-            // SAFETY: What is part of a structure is not null.
-            group: unsafe { NonNull::new_unchecked(group) },
+            group,
             dependency: shared,
-        })
-    })
+        });
+        Ok(())
+    }))
 }
 
 /// A folder of configfs, whose mkdir may have failed, and which may have been removed.
@@ -115,19 +150,8 @@ impl Item {
     ///
     /// Returns `ENOENT` if that has failed, or the folder is gone already.
     pub(crate) fn publish(&self) -> Result {
-        let mut state = self.dependency.state.lock();
-        // SAFETY: By the type invariant the group is there.
-        if !unsafe { ubd_configfs_is_linked(self.group.as_ptr()) } {
-            return Err(ENOENT);
-        }
-        if state.users != 0 {
-            // SAFETY: As above.
-            to_result(unsafe { ubd_configfs_depend(self.group.as_ptr()) })?;
-            state.depended = true;
-        }
-        // INVARIANT: By the type invariant the group's data takes it from here when it goes.
-        state.item = Some(self.group);
-        Ok(())
+        // SAFETY: By the type invariant the group is there, and has the right data.
+        unsafe { self.dependency.publish(self.group) }
     }
 }
 
@@ -142,39 +166,13 @@ impl Drop for Item {
 /// # Invariants
 ///
 /// `item` is a group that was published, whose data has not been dropped. `depended` says that it
-/// has a dependent more, and so can't be removed. `removals` is the number of published groups that
-/// have gone, and not yet what they stood for.
+/// has a dependent more, and so can't be removed. `goes` says that a published group has gone, and
+/// what it stood for not yet.
 struct State {
     item: Option<NonNull<bindings::config_group>>,
     users: usize,
-    removals: usize,
     depended: bool,
-}
-
-impl State {
-    /// Counts a user. Returns `ENXIO` when the folder is being removed.
-    fn add_user(&mut self) -> Result {
-        if let (0, Some(item)) = (self.users, self.item) {
-            // SAFETY: By the type invariant the group is there as long as the lock is held.
-            match unsafe { ubd_configfs_depend(item.as_ptr()) } {
-                // INVARIANT: It has a dependent now.
-                0 => self.depended = true,
-                _ => return Err(ENXIO),
-            }
-        }
-        self.users += 1;
-        Ok(())
-    }
-
-    /// Ends what [`Self::add_user`] has begun.
-    fn remove_user(&mut self) {
-        self.users = self.users.saturating_sub(1);
-        if let (0, true, Some(item)) = (self.users, self.depended, self.item) {
-            self.depended = false;
-            // SAFETY: By the type invariant the group has a dependent, which is ours.
-            unsafe { ubd_configfs_undepend(item.as_ptr()) };
-        }
-    }
+    goes: bool,
 }
 
 // SAFETY: A group may be used by any thread.
@@ -195,25 +193,71 @@ impl Dependency {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             state <- new_mutex!(
-                State { item: None, users: 0, removals: 0, depended: false },
+                State { item: None, users: 0, depended: false, goes: false },
                 "ubd_dependency"
             ),
         })
+    }
+
+    /// Keeps `group` from being removed from now on, as long as there is use. May sleep. Returns
+    /// `ENOENT` if it has been removed, or is being.
+    ///
+    /// # Safety
+    ///
+    /// The group is there, and its data is a [`Data`] with this dependency.
+    #[cfg(CONFIG_CONFIGFS_FS)]
+    unsafe fn publish(&self, group: NonNull<bindings::config_group>) -> Result {
+        let mut state = self.state.lock();
+        if state.item == Some(group) {
+            return Ok(());
+        }
+        // SAFETY: The caller says that the group is there.
+        if !unsafe { ubd_configfs_is_linked(group.as_ptr()) } {
+            return Err(ENOENT);
+        }
+        if state.users != 0 {
+            // SAFETY: As above.
+            to_result(unsafe { ubd_configfs_depend(group.as_ptr()) })?;
+            state.depended = true;
+        }
+        // INVARIANT: The group's data takes it from here when it goes.
+        state.item = Some(group);
+        Ok(())
     }
 
     /// To be called when use begins. May sleep. Returns `ENXIO` when the folder is being removed,
     /// then `EBUSY` until what it stood for has gone with it.
     pub(crate) fn acquire(&self) -> Result {
         let mut state = self.state.lock();
-        match state.removals {
-            0 => state.add_user(),
-            _ => Err(EBUSY),
+        if state.goes {
+            return Err(EBUSY);
         }
+        if let (0, Some(item)) = (state.users, state.item) {
+            // SAFETY: By the type invariant the group is there as long as the lock is held.
+            match unsafe { ubd_configfs_depend(item.as_ptr()) } {
+                // INVARIANT: It has a dependent now.
+                0 => state.depended = true,
+                _ => return Err(ENXIO),
+            }
+        }
+        state.users += 1;
+        Ok(())
+    }
+
+    /// To be called when what a folder stood for has gone too, or can't. May sleep.
+    pub(crate) fn removed(&self) {
+        self.state.lock().goes = false;
     }
 
     /// To be called when use ends that has begun with [`Self::acquire`]. May sleep.
     pub(crate) fn release(&self) {
-        self.state.lock().remove_user();
+        let mut state = self.state.lock();
+        state.users = state.users.saturating_sub(1);
+        if let (0, true, Some(item)) = (state.users, state.depended, state.item) {
+            state.depended = false;
+            // SAFETY: By the type invariant the group has a dependent, which is ours.
+            unsafe { ubd_configfs_undepend(item.as_ptr()) };
+        }
     }
 }
 
@@ -232,36 +276,5 @@ impl Drop for DependencyGuard {
     fn drop(&mut self) {
         let Self(dependency) = self;
         dependency.release();
-    }
-}
-
-/// The use by the one who removes what a folder stood for, when that has gone. Until it is dropped
-/// there is no other use, and a folder that was made anew stays.
-pub(crate) struct RemovalGuard(Arc<Dependency>);
-
-impl RemovalGuard {
-    /// To be called once for each [published](Item::publish) folder that has gone. May sleep.
-    /// `None` if that of another folder has not ended: it is for both.
-    pub(crate) fn new(dependency: &Arc<Dependency>) -> Option<Self> {
-        let mut state = dependency.state.lock();
-        if state.removals > 1 {
-            state.removals -= 1;
-            return None;
-        }
-        if state.add_user().is_err() {
-            // The one who removes the next folder gets none.
-            state.users += 1;
-        }
-        drop(state);
-        Some(Self(dependency.clone()))
-    }
-}
-
-impl Drop for RemovalGuard {
-    fn drop(&mut self) {
-        let Self(dependency) = self;
-        let mut state = dependency.state.lock();
-        state.removals = state.removals.saturating_sub(1);
-        state.remove_user();
     }
 }

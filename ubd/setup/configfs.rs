@@ -18,9 +18,14 @@
 use crate::ubd::{
     kernel::{compat::configfs_attrs, configfs_item, task_work::DeferredDrop},
     options::{self, Abbreviated},
-    setup::units::{Slot, Units},
+    setup::units::Units,
 };
-use kernel::{configfs, new_mutex, prelude::*, sync::atomic::Atomic, sync::Arc};
+use kernel::{
+    configfs, new_mutex,
+    prelude::*,
+    sync::atomic::Atomic,
+    sync::{Arc, SetOnce},
+};
 
 mod attributes;
 mod folder;
@@ -106,31 +111,31 @@ impl configfs::GroupOperations for Root {
             }),
             None => Ok(Settings::default()),
         })?;
+        let dependency = place.slot.dependency().clone();
         let removal = Arc::new(
             DeferredDrop::new(Removal {
-                slot: Slot::new(self.units.clone(), unit)?,
+                place,
                 detaches: Atomic::new(false),
             })?,
             GFP_KERNEL,
         )?;
-        let made = removal.clone();
-        Ok(configfs_item::group(
+        // Before the group, whose end takes a lock that is not to be taken here.
+        let made = DeferredDrop::new(Made {
+            folder: SetOnce::new(),
+            removal: removal.clone(),
+        })?;
+        configfs_item::group(
             name.try_into()?,
             item_type,
-            place.slot.dependency().clone(),
+            dependency,
             try_pin_init!(Folder {
                 settings: Arc::pin_init(new_mutex!(settings, "ubd_settings"), GFP_KERNEL)?,
-                place,
-                _removal: removal,
+                removal,
             }),
+            // Dropped at once, which is when mkdir has ended.
             move |folder| {
-                // Dropped at once, which is when mkdir has ended.
-                DeferredDrop::new(Made {
-                    folder,
-                    removal: made,
-                })
-                .map(drop)
+                made.folder.populate(folder);
             },
-        ))
+        )
     }
 }

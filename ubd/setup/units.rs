@@ -116,6 +116,7 @@ struct Unit {
     #[pin]
     merging: Mutex<Arc<Merging>>,
     has_folder: Atomic<bool>,
+    folder_goes: Atomic<bool>,
 }
 
 impl Unit {
@@ -127,6 +128,7 @@ impl Unit {
             last_error <- LastError::new(),
             merging <- new_mutex!(Merging::new(Outcome::Never, 0)?, "ubd_merging"),
             has_folder: Atomic::new(false),
+            folder_goes: Atomic::new(false),
         })
     }
 

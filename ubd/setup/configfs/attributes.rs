@@ -70,7 +70,7 @@ impl configfs::AttributeOperations<3> for FolderData {
     fn store(folder: &Self, page: &[u8]) -> Result {
         let text = page.strip_suffix(b"\n").unwrap_or(page);
         let flags = options::parse_flags(text).map_err(|e| {
-            let letters = Letters(folder.place.unit);
+            let letters = Letters(folder.place().unit);
             pr_err!("ubd{letters}: flags {}: {e}\n", Abbreviated(text));
             EINVAL
         })?;
@@ -119,9 +119,10 @@ impl configfs::AttributeOperations<5> for FolderData {
         let power = kstrtobool_bytes(page)?;
         folder.settings.lock().cut = None;
         if power {
+            folder.publish()?;
             folder.attach()
         } else {
-            folder.units().detach(folder.place.unit)
+            folder.units().detach(folder.place().unit)
         }
     }
 }
@@ -140,7 +141,7 @@ impl configfs::AttributeOperations<7> for FolderData {
     type Data = Self;
 
     fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
-        let last_error = folder.place.slot.last_error();
+        let last_error = folder.place().slot.last_error();
         last_error.with(|text| put_line(page, text))
     }
 }
@@ -205,7 +206,7 @@ impl configfs::AttributeOperations<11> for FolderData {
 
     fn store(folder: &Self, page: &[u8]) -> Result {
         match kstrtobool_bytes(page)? {
-            true => Units::reset(&folder.place.units, folder.place.unit),
+            true => Units::reset(&folder.place().units, folder.place().unit),
             false => Err(EINVAL),
         }
     }
@@ -263,14 +264,14 @@ impl configfs::AttributeOperations<15> for FolderData {
     type Data = Self;
 
     fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
-        let running = folder.place.slot.merging().outcome() == Outcome::Running;
+        let running = folder.place().slot.merging().outcome() == Outcome::Running;
         line(page, fmt!("{}", u8::from(running)))
     }
 
     fn store(folder: &Self, page: &[u8]) -> Result {
         match kstrtobool_bytes(page)? {
             true => folder.commit(),
-            false => folder.place.slot.merging().cancel(),
+            false => folder.place().slot.merging().cancel(),
         }
     }
 }
@@ -280,7 +281,7 @@ impl configfs::AttributeOperations<16> for FolderData {
     type Data = Self;
 
     fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
-        line(page, fmt!("{}", folder.place.slot.merging().outcome()))
+        line(page, fmt!("{}", folder.place().slot.merging().outcome()))
     }
 }
 
@@ -289,7 +290,7 @@ impl configfs::AttributeOperations<17> for FolderData {
     type Data = Self;
 
     fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
-        let (done, total) = folder.place.slot.merging().progress();
+        let (done, total) = folder.place().slot.merging().progress();
         line(page, fmt!("{done} {total}"))
     }
 }
@@ -299,11 +300,11 @@ impl configfs::AttributeOperations<18> for FolderData {
     type Data = Self;
 
     fn show(folder: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
-        line(page, fmt!("{}", folder.place.slot.merging().rate()))
+        line(page, fmt!("{}", folder.place().slot.merging().rate()))
     }
 
     fn store(folder: &Self, page: &[u8]) -> Result {
-        folder.place.slot.merging().set_rate(parse_bytes(page)?);
+        folder.place().slot.merging().set_rate(parse_bytes(page)?);
         Ok(())
     }
 }

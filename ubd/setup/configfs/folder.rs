@@ -17,35 +17,46 @@ use crate::ubd::{
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
+    sync::atomic::{Full, Relaxed},
     sync::{Arc, Mutex},
 };
 
 /// The folder of a unit.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Folder {
     /// A commit has it, too.
     pub(super) settings: Arc<Mutex<Settings>>,
-    pub(super) place: Place,
-    pub(super) _removal: Arc<DeferredDrop<Removal>>,
+    pub(super) removal: Arc<DeferredDrop<Removal>>,
+}
+
+#[pinned_drop]
+impl PinnedDrop for Folder {
+    fn drop(self: Pin<&mut Self>) {
+        self.place().slot.folder_goes().store(true, Relaxed);
+    }
 }
 
 /// As configfs has it.
 pub(crate) type FolderData = configfs_item::Data<Folder>;
 
 impl Folder {
+    pub(super) fn place(&self) -> &Place {
+        &self.removal.place
+    }
+
     pub(super) fn units(&self) -> &Units {
-        &self.place.units
+        &self.place().units
     }
 
     pub(super) fn state(&self) -> Result<State> {
-        self.units().with(self.place.unit, |state, _| Ok(state))
+        self.units().with(self.place().unit, |state, _| Ok(state))
     }
 
     /// Runs `f` on what the unit has, if it is attached, or else on what it is to have.
     pub(super) fn with_settings<R>(&self, f: impl FnOnce(&Settings) -> Result<R>) -> Result<R> {
         let mut settings = self.settings.lock();
         settings.cut = None;
-        self.units().with(self.place.unit, |_, disk| match disk {
+        self.units().with(self.place().unit, |_, disk| match disk {
             Some(disk) => f(&Settings::of(disk)?),
             None => f(&settings),
         })
@@ -56,7 +67,7 @@ impl Folder {
     /// Returns `ENXIO` when the unit is not attached.
     pub(super) fn with_disk<R>(&self, f: impl FnOnce(&Disk) -> R) -> Result<R> {
         self.units()
-            .with(self.place.unit, |_, disk| disk.map(f).ok_or(ENXIO))
+            .with(self.place().unit, |_, disk| disk.map(f).ok_or(ENXIO))
     }
 
     /// Has `f` change the settings. It is told which text was cut by the last write, if any.
@@ -66,7 +77,7 @@ impl Folder {
         let mut settings = self.settings.lock();
         let cut = settings.cut.take();
         self.units()
-            .with(self.place.unit, |state, _| match state {
+            .with(self.place().unit, |state, _| match state {
                 State::Detached => Ok(()),
                 _ => Err(EBUSY),
             })
@@ -113,7 +124,7 @@ impl Folder {
             settings.take_snapshot(attached.unwrap_or_default());
         };
         let size = self.settings.lock().size;
-        let Place { units, unit, .. } = &self.place;
+        let Place { units, unit, .. } = self.place();
         Units::snapshot(units, *unit, bytes(path)?, size, made)?;
         copied
     }
@@ -125,7 +136,7 @@ impl Folder {
             let attached = Settings::of(disk);
             settings.lock().take_backing(attached);
         };
-        Units::commit(&self.place.units, self.place.unit, made)
+        Units::commit(&self.place().units, self.place().unit, made)
     }
 
     /// Has the unit have another backing file, at the path `text`.
@@ -135,22 +146,25 @@ impl Folder {
             let attached = Settings::of(disk);
             self.settings.lock().take_backing(attached);
         };
-        Units::switch(&self.place.units, self.place.unit, bytes(path)?, made)
+        Units::switch(&self.place().units, self.place().unit, bytes(path)?, made)
     }
 
+    /// Attaches the unit, which goes with the folder from now on, so that this has to be
+    /// [published](FolderData::publish).
     pub(super) fn attach(&self) -> Result {
-        let unit = self.place.unit;
+        self.removal.detaches.xchg(true, Full);
+        let unit = self.place().unit;
         // Others look at them meanwhile.
         let settings = self.settings.lock().copy()?;
         let [file, backing, serial] = &settings.texts;
         let mut options =
             Options::new(unit, settings.flags, file, backing, serial).map_err(|e| {
-                let last_error = self.place.slot.last_error();
+                let last_error = self.place().slot.last_error();
                 last_error.say(fmt!("ubd{}: {e}", Letters(unit)));
                 EINVAL
             })?;
         options.create &= settings.create;
-        Units::attach(&self.place.units, &options, settings.usage)?;
+        Units::attach(&self.place().units, &options, settings.usage)?;
         let mut settings = self.settings.lock();
         settings.create = false;
         // The next one to attach it may be in another folder.

@@ -6,9 +6,14 @@ use crate::ubd::{
     options::Letters,
     setup::units::{Slot, Units},
 };
-use kernel::{prelude::*, sync::atomic::Full, sync::Arc};
+use kernel::{
+    prelude::*,
+    sync::atomic::{Full, Relaxed},
+    sync::Arc,
+};
 
-/// A unit's right to a folder, which no two have at a time. It is given back when it is dropped.
+/// A unit's right to a folder, which no two have at a time. It is given back when it is dropped,
+/// which is when the unit has gone with its folder: the next one has nothing of it.
 pub(super) struct Place {
     pub(super) units: Arc<Units>,
     pub(super) unit: usize,
@@ -16,9 +21,14 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// May sleep. Returns `EEXIST` when the unit has a folder by its other name, `EBUSY` when it
+    /// had one that has not gone altogether.
     pub(super) fn take(units: &Arc<Units>, unit: usize) -> Result<Self> {
         let slot = Slot::new(units.clone(), unit)?;
         if slot.has_folder().xchg(true, Full) {
+            if slot.folder_goes().load(Relaxed) {
+                return Err(EBUSY);
+            }
             pr_err!(
                 "ubd{}: has a folder in configfs by its other name\n",
                 Letters(unit)
@@ -35,8 +45,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // There is nowhere left to read it.
-        self.slot.last_error().clear();
+        self.slot.folder_goes().store(false, Relaxed);
         self.slot.has_folder().xchg(false, Full);
     }
 }

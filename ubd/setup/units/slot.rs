@@ -69,11 +69,6 @@ impl<U: Deref<Target = Units>> Slot<U> {
         Some(Self { units, unit })
     }
 
-    /// The number of the unit.
-    pub(crate) fn number(&self) -> usize {
-        self.unit.number
-    }
-
     /// What keeps the folder of the unit as long as the unit is in use.
     pub(crate) fn dependency(&self) -> &Arc<Dependency> {
         &self.unit.dependency
@@ -92,9 +87,14 @@ impl<U: Deref<Target = Units>> Slot<U> {
         self.unit.merging.lock().clone()
     }
 
-    /// Whether the unit has a folder.
+    /// Whether the unit has a folder, or has not gone with it yet.
     pub(crate) fn has_folder(&self) -> &Atomic<bool> {
         &self.unit.has_folder
+    }
+
+    /// Whether its folder has gone, if it has one.
+    pub(crate) fn folder_goes(&self) -> &Atomic<bool> {
+        &self.unit.folder_goes
     }
 }
 
